@@ -1,0 +1,1 @@
+"""Stats in, wanted pods out. Beside the path, never on it."""

@@ -1,0 +1,1 @@
+"""Desired → actual → snapshots. Never on the path of a request."""

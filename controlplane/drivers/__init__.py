@@ -1,0 +1,1 @@
+"""What runs a pod: one contract, several drivers."""

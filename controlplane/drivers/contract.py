@@ -1,0 +1,102 @@
+"""What a driver promises: start, stop, list and report pods. The default runs them as local processes.
+
+Path: reconcile/replicas.py creates Pod objects → kubelet.py → [driver] → processes → reports → kubelet.py → pod status.
+
+The driver knows containers, not Knative: everything Knative (probes, readiness, environment, volumes) is decided before it.
+
+Source: architecture.md "The four contracts" 4; reliability.md LP-01…LP-09.
+"""
+
+from collections.abc import Callable
+from typing import Literal, Protocol
+
+import msgspec
+
+
+class ContainerSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """One process to run. `argv[0]` is looked up in the env's PATH. Limits: 0 = none."""
+
+    name: str
+    argv: tuple[str, ...]
+    env: dict[str, str]
+    cwd: str = ""
+    log_path: str = ""  # stdout and stderr, rotated: log_path, log_path.1
+    memory_bytes: int = 0
+    cpu_millis: int = 0
+    files: int = 0
+    processes: int = 0
+    run_as_user: int | None = None
+    run_as_group: int | None = None
+    init: bool = False  # runs to completion, in order, before the others start
+    restart: bool = True  # restarted with crash back-off (10 s … 300 s, reset after 10 min healthy)
+
+
+class PodProcess(msgspec.Struct, frozen=True, kw_only=True):
+    """A pod as the driver sees it. `uid` is the identity."""
+
+    uid: str
+    name: str
+    namespace: str
+    containers: tuple[ContainerSpec, ...]
+    grace_s: float = 30.0
+
+
+class ContainerReport(msgspec.Struct, frozen=True, kw_only=True):
+    """Present state of one container. Times are wall seconds; `exit_code` is 128+signal when killed by one."""
+
+    name: str
+    state: Literal["waiting", "running", "terminated"]
+    reason: str = ""  # Completed, Error, OOMKilled, ContainerCannotRun, CrashLoopBackOff, PodInitializing …
+    message: str = ""  # the last log lines when it failed
+    pid: int = 0
+    exit_code: int | None = None
+    signal: int = 0
+    started_at: float = 0.0
+    finished_at: float = 0.0
+    restarts: int = 0
+    last_exit_code: int | None = None
+    last_reason: str = ""
+    last_message: str = ""
+
+
+class PodReport(msgspec.Struct, frozen=True, kw_only=True):
+    """A change of a pod. `gone`: every process of it has ended and will not be restarted."""
+
+    uid: str
+    containers: tuple[ContainerReport, ...]
+    gone: bool = False
+
+
+Reporter = Callable[[PodReport], None]
+
+
+class Driver(Protocol):
+    async def open(self, reporter: Reporter) -> None:
+        """Get ready; `reporter` is called on the loop, never blocks, never raises."""
+        ...
+
+    def free_port(self) -> int:
+        """A loopback TCP port that nothing uses and that is not given out again while its pod lives."""
+        ...
+
+    def start(self, pod: PodProcess) -> None:
+        """Returns at once; the outcome is reported. The same uid twice is ignored."""
+        ...
+
+    def stop(self, uid: str, *, grace_s: float | None = None) -> None:
+        """SIGTERM to every container's group, SIGKILL after the grace period. Reported with `gone` at the end."""
+        ...
+
+    def restart(self, uid: str, container: str, reason: str) -> None:
+        """A liveness probe failed: stop one container and let it start again."""
+        ...
+
+    async def exec(self, uid: str, container: str, argv: tuple[str, ...], deadline: float) -> int:
+        """Run a command in the container's environment; its exit code (124 past the deadline)."""
+        ...
+
+    def reports(self) -> list[PodReport]: ...
+
+    async def close(self) -> None:
+        """Stop every pod within its grace period and leave no process behind."""
+        ...

@@ -1,0 +1,1 @@
+"""asyncio lives here and nowhere below: connections, pools, timers, tasks."""

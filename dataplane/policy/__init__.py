@@ -1,0 +1,1 @@
+"""Decisions as arithmetic: state and now in, verdict out."""

@@ -1,0 +1,47 @@
+"""The admission contract: "a slot on a pod of revision R".
+
+Path: gateway/forward.py → [admission] → activator/hold.py in the same process, or an HTTP hop to `dataplane activator`.
+
+Answered at once (no await, task or future) when there is capacity, otherwise a waiter that is called back. The gateway
+does not know which implementation answers.
+
+Source: architecture.md "The four contracts" 2.
+"""
+
+from typing import Protocol
+
+from dataplane.errors import DataplaneError
+
+
+class Slot(Protocol):
+    """A place on one pod. Give it back exactly once with `Admission.leave`."""
+
+    address: tuple[str, int]  # where to connect: host, port
+    pod: str  # identity of the pod
+    sidecar: bool
+
+
+class Waiter(Protocol):
+    """Somebody who waits. Exactly one of the two is called, once, unless `abandon` came first."""
+
+    def granted(self, slot: Slot) -> None: ...
+
+    def refused(self, error: DataplaneError) -> None: ...
+
+
+class Admission(Protocol):
+    def take(self, revision: str, avoid: str = "") -> Slot | None:
+        """A slot now, or None: wait. `avoid` is a pod id to prefer not to get (it just failed)."""
+        ...
+
+    def wait(self, revision: str, waiter: Waiter, *, deadline: float, size_bytes: int) -> None:
+        """Queue, first in first out. Raises Overloaded (nothing to undo) when the queue is full."""
+        ...
+
+    def abandon(self, revision: str, waiter: Waiter) -> None:
+        """The client left while waiting."""
+        ...
+
+    def leave(self, slot: Slot, *, failed: bool = False) -> None:
+        """The exchange ended. `failed`: the pod refused or reset the connection; ask it again before using it."""
+        ...

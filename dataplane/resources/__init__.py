@@ -1,0 +1,1 @@
+"""What users declare, and the compiled snapshot that hops read."""

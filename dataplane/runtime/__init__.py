@@ -1,0 +1,1 @@
+"""A process: settings, start, be healthy, follow the snapshot, drain, stop."""

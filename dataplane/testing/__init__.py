@@ -1,0 +1,1 @@
+"""Doubles that fail on misuse: virtual time, cut transports, stub pods."""

@@ -1,0 +1,1 @@
+"""Bytes ↔ messages, sans-I/O."""

@@ -1,0 +1,1 @@
+"""Hop 1: HTTP from outside → the right revision, by weight."""

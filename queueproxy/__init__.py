@@ -1,0 +1,1 @@
+"""Hop 3, beside a pod: the last concurrency gate, timeouts, probes, drain."""
