@@ -2,7 +2,8 @@
 
 Path: reconcile/replicas.py creates Pod objects → kubelet.py → [driver] → processes → reports → kubelet.py → pod status.
 
-The driver knows containers, not Knative: everything Knative (probes, readiness, environment, volumes) is decided before it.
+The driver knows containers, not Knative: probes, readiness, environment and
+volumes are decided before it.
 
 Source: architecture.md "The four contracts" 4; reliability.md LP-01…LP-09.
 """

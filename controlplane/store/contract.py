@@ -2,8 +2,8 @@
 
 Path: api, reconcile, kubelet → [store] → watchers.
 
-Reads are answered from memory, at once, on the loop. Writes are awaited: when `commit` returns, they are durable (as far
-as the store is) and every watcher has been called. All writes of one commit happen or none.
+Reads are answered from memory, at once, on the loop. Writes are awaited: when `commit` returns, they are durable
+(as far as the store is) and every watcher has been called. All writes of one commit happen or none.
 
 Objects are frozen structs of dataplane.resources, keyed by Key. The store sets `metadata.resourceVersion` (a decimal
 counter over the whole store, larger with every commit) and nothing else.
@@ -35,7 +35,7 @@ class Put(NamedTuple):
 
 
 class Delete(NamedTuple):
-    """Remove; the object's finalizers and dependents are the caller's business. Missing is not an error when expect is None."""
+    """Remove. Finalizers and dependents are the caller's business. Missing is no error when expect is None."""
 
     key: Key
     expect: str | None = None
@@ -45,7 +45,7 @@ Write = Put | Delete
 
 
 class Change(NamedTuple):
-    """One committed write as watchers see it. For DELETED, `object` is the last state with the deletion's resourceVersion."""
+    """One committed write. DELETED: `object` is the last state, at the resourceVersion of the deletion."""
 
     type: Literal["ADDED", "MODIFIED", "DELETED"]
     key: Key

@@ -10,48 +10,48 @@ from dataplane.resources.meta import Condition, Model, Resource
 IntOrString = int | str
 
 
-class EnvVarSourceRef(Model):
+class EnvVarSourceRef(Model, frozen=True, kw_only=True):
     name: str = ""
     key: str = ""
     optional: bool = False
 
 
-class ObjectFieldSelector(Model):
+class ObjectFieldSelector(Model, frozen=True, kw_only=True):
     api_version: str = ""
     field_path: str = ""
 
 
-class ResourceFieldSelector(Model):
+class ResourceFieldSelector(Model, frozen=True, kw_only=True):
     container_name: str = ""
     resource: str = ""
     divisor: IntOrString = ""
 
 
-class EnvVarSource(Model):
+class EnvVarSource(Model, frozen=True, kw_only=True):
     config_map_key_ref: EnvVarSourceRef | None = None
     secret_key_ref: EnvVarSourceRef | None = None
     field_ref: ObjectFieldSelector | None = None
     resource_field_ref: ResourceFieldSelector | None = None
 
 
-class EnvVar(Model):
+class EnvVar(Model, frozen=True, kw_only=True):
     name: str = ""
     value: str = ""
     value_from: EnvVarSource | None = None
 
 
-class LocalObjectReference(Model):
+class LocalObjectReference(Model, frozen=True, kw_only=True):
     name: str = ""
     optional: bool = False
 
 
-class EnvFromSource(Model):
+class EnvFromSource(Model, frozen=True, kw_only=True):
     prefix: str = ""
     config_map_ref: LocalObjectReference | None = None
     secret_ref: LocalObjectReference | None = None
 
 
-class ContainerPort(Model):
+class ContainerPort(Model, frozen=True, kw_only=True):
     name: str = ""
     container_port: int = 0
     protocol: str = ""
@@ -59,12 +59,12 @@ class ContainerPort(Model):
     host_ip: str = msgspec.field(default="", name="hostIP")
 
 
-class HTTPHeader(Model):
+class HTTPHeader(Model, frozen=True, kw_only=True):
     name: str
     value: str = ""
 
 
-class HTTPGetAction(Model):
+class HTTPGetAction(Model, frozen=True, kw_only=True):
     path: str = ""
     port: IntOrString = 0
     host: str = ""
@@ -72,21 +72,21 @@ class HTTPGetAction(Model):
     http_headers: tuple[HTTPHeader, ...] = ()
 
 
-class TCPSocketAction(Model):
+class TCPSocketAction(Model, frozen=True, kw_only=True):
     port: IntOrString = 0
     host: str = ""
 
 
-class ExecAction(Model):
+class ExecAction(Model, frozen=True, kw_only=True):
     command: tuple[str, ...] = ()
 
 
-class GRPCAction(Model):
+class GRPCAction(Model, frozen=True, kw_only=True):
     port: int = 0
     service: str | None = None
 
 
-class Probe(Model):
+class Probe(Model, frozen=True, kw_only=True):
     http_get: HTTPGetAction | None = None
     tcp_socket: TCPSocketAction | None = None
     exec: ExecAction | None = None
@@ -99,24 +99,24 @@ class Probe(Model):
     termination_grace_period_seconds: int | None = None
 
 
-class ResourceRequirements(Model):
+class ResourceRequirements(Model, frozen=True, kw_only=True):
     """Quantities stay as written (`100m`, `64Mi`)."""
 
     requests: dict[str, IntOrString | float] = {}
     limits: dict[str, IntOrString | float] = {}
 
 
-class Capabilities(Model):
+class Capabilities(Model, frozen=True, kw_only=True):
     add: tuple[str, ...] = ()
     drop: tuple[str, ...] = ()
 
 
-class SeccompProfile(Model):
+class SeccompProfile(Model, frozen=True, kw_only=True):
     type: str = ""
     localhost_profile: str = ""
 
 
-class SecurityContext(Model):
+class SecurityContext(Model, frozen=True, kw_only=True):
     capabilities: Capabilities | None = None
     privileged: bool | None = None
     read_only_root_filesystem: bool | None = None
@@ -127,7 +127,7 @@ class SecurityContext(Model):
     seccomp_profile: SeccompProfile | None = None
 
 
-class VolumeMount(Model):
+class VolumeMount(Model, frozen=True, kw_only=True):
     name: str = ""
     mount_path: str = ""
     sub_path: str = ""
@@ -135,7 +135,7 @@ class VolumeMount(Model):
     mount_propagation: str = ""
 
 
-class Container(Model):
+class Container(Model, frozen=True, kw_only=True):
     name: str = ""
     image: str = ""
     command: tuple[str, ...] = ()
@@ -161,49 +161,49 @@ class Container(Model):
     volume_devices: tuple[dict[str, object], ...] = ()
 
 
-class KeyToPath(Model):
+class KeyToPath(Model, frozen=True, kw_only=True):
     key: str
     path: str
     mode: int | None = None
 
 
-class ConfigMapVolumeSource(Model):
+class ConfigMapVolumeSource(Model, frozen=True, kw_only=True):
     name: str = ""
     items: tuple[KeyToPath, ...] = ()
     default_mode: int | None = None
     optional: bool = False
 
 
-class SecretVolumeSource(Model):
+class SecretVolumeSource(Model, frozen=True, kw_only=True):
     secret_name: str = ""
     items: tuple[KeyToPath, ...] = ()
     default_mode: int | None = None
     optional: bool = False
 
 
-class EmptyDirVolumeSource(Model):
+class EmptyDirVolumeSource(Model, frozen=True, kw_only=True):
     medium: str = ""
     size_limit: IntOrString | None = None
 
 
-class DownwardAPIVolumeFile(Model):
+class DownwardAPIVolumeFile(Model, frozen=True, kw_only=True):
     path: str
     field_ref: ObjectFieldSelector | None = None
     resource_field_ref: ResourceFieldSelector | None = None
     mode: int | None = None
 
 
-class DownwardAPIProjection(Model):
+class DownwardAPIProjection(Model, frozen=True, kw_only=True):
     items: tuple[DownwardAPIVolumeFile, ...] = ()
 
 
-class ServiceAccountTokenProjection(Model):
+class ServiceAccountTokenProjection(Model, frozen=True, kw_only=True):
     audience: str = ""
     expiration_seconds: int | None = None
     path: str = ""
 
 
-class ProjectedItem(Model):
+class ProjectedItem(Model, frozen=True, kw_only=True):
     """Of a projected volume: like LocalObjectReference with items."""
 
     name: str = ""
@@ -211,19 +211,19 @@ class ProjectedItem(Model):
     optional: bool = False
 
 
-class VolumeProjection(Model):
+class VolumeProjection(Model, frozen=True, kw_only=True):
     secret: ProjectedItem | None = None
     config_map: ProjectedItem | None = None
     downward_api: DownwardAPIProjection | None = msgspec.field(default=None, name="downwardAPI")
     service_account_token: ServiceAccountTokenProjection | None = None
 
 
-class ProjectedVolumeSource(Model):
+class ProjectedVolumeSource(Model, frozen=True, kw_only=True):
     sources: tuple[VolumeProjection, ...] = ()
     default_mode: int | None = None
 
 
-class Volume(Model):
+class Volume(Model, frozen=True, kw_only=True):
     name: str = ""
     config_map: ConfigMapVolumeSource | None = None
     secret: SecretVolumeSource | None = None
@@ -236,7 +236,7 @@ class Volume(Model):
     image: dict[str, object] | None = None
 
 
-class PodSpec(Model, kw_only=True):
+class PodSpec(Model, frozen=True, kw_only=True):
     containers: tuple[Container, ...] = ()
     init_containers: tuple[Container, ...] = ()
     volumes: tuple[Volume, ...] = ()
@@ -270,16 +270,16 @@ class PodSpec(Model, kw_only=True):
     host_network: bool = False
 
 
-class ContainerStateRunning(Model):
+class ContainerStateRunning(Model, frozen=True, kw_only=True):
     started_at: str = ""
 
 
-class ContainerStateWaiting(Model):
+class ContainerStateWaiting(Model, frozen=True, kw_only=True):
     reason: str = ""
     message: str = ""
 
 
-class ContainerStateTerminated(Model):
+class ContainerStateTerminated(Model, frozen=True, kw_only=True):
     exit_code: int
     signal: int = 0
     reason: str = ""
@@ -288,13 +288,13 @@ class ContainerStateTerminated(Model):
     finished_at: str = ""
 
 
-class ContainerState(Model):
+class ContainerState(Model, frozen=True, kw_only=True):
     running: ContainerStateRunning | None = None
     waiting: ContainerStateWaiting | None = None
     terminated: ContainerStateTerminated | None = None
 
 
-class ContainerStatus(Model):
+class ContainerStatus(Model, frozen=True, kw_only=True):
     name: str
     ready: bool = False
     started: bool = False
@@ -306,11 +306,11 @@ class ContainerStatus(Model):
     last_state: ContainerState = ContainerState()
 
 
-class PodIP(Model):
+class PodIP(Model, frozen=True, kw_only=True):
     ip: str
 
 
-class PodStatus(Model):
+class PodStatus(Model, frozen=True, kw_only=True):
     """phase: Pending, Running, Succeeded, Failed. `ports` is ours: the real port of each declared container port."""
 
     phase: str = "Pending"
@@ -325,14 +325,14 @@ class PodStatus(Model):
     init_container_statuses: tuple[ContainerStatus, ...] = ()
 
 
-class Pod(Resource):
+class Pod(Resource, frozen=True, kw_only=True):
     api_version: str = "v1"
     kind: str = "Pod"
     spec: PodSpec = PodSpec()
     status: PodStatus = PodStatus()
 
 
-class ConfigMap(Resource):
+class ConfigMap(Resource, frozen=True, kw_only=True):
     api_version: str = "v1"
     kind: str = "ConfigMap"
     data: dict[str, str] = {}
@@ -340,7 +340,7 @@ class ConfigMap(Resource):
     immutable: bool | None = None
 
 
-class Secret(Resource):
+class Secret(Resource, frozen=True, kw_only=True):
     """`data` is base64 as on the wire; `stringData` is folded into it on write. Never in a log or a message."""
 
     api_version: str = "v1"
@@ -354,18 +354,18 @@ class Secret(Resource):
         return f"Secret({self.metadata.namespace}/{self.metadata.name}, keys={sorted(self.data)})"
 
 
-class NamespaceStatus(Model):
+class NamespaceStatus(Model, frozen=True, kw_only=True):
     phase: str = "Active"
 
 
-class Namespace(Resource):
+class Namespace(Resource, frozen=True, kw_only=True):
     api_version: str = "v1"
     kind: str = "Namespace"
     spec: dict[str, object] = {}
     status: NamespaceStatus = NamespaceStatus()
 
 
-class ServiceAccount(Resource):
+class ServiceAccount(Resource, frozen=True, kw_only=True):
     api_version: str = "v1"
     kind: str = "ServiceAccount"
     secrets: tuple[LocalObjectReference, ...] = ()
@@ -373,7 +373,7 @@ class ServiceAccount(Resource):
     automount_service_account_token: bool | None = None
 
 
-class ObjectReference(Model):
+class ObjectReference(Model, frozen=True, kw_only=True):
     api_version: str = ""
     kind: str = ""
     name: str = ""
@@ -383,12 +383,12 @@ class ObjectReference(Model):
     field_path: str = ""
 
 
-class EventSource(Model):
+class EventSource(Model, frozen=True, kw_only=True):
     component: str = ""
     host: str = ""
 
 
-class Event(Resource):
+class Event(Resource, frozen=True, kw_only=True):
     """core/v1 Event. type: Normal or Warning."""
 
     api_version: str = "v1"

@@ -15,7 +15,7 @@ class Model(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, renam
     """Base of everything that users write or read as YAML or JSON."""
 
 
-class OwnerReference(Model):
+class OwnerReference(Model, frozen=True, kw_only=True):
     api_version: str
     kind: str
     name: str
@@ -24,7 +24,7 @@ class OwnerReference(Model):
     block_owner_deletion: bool = False
 
 
-class ManagedFields(Model):
+class ManagedFields(Model, frozen=True, kw_only=True):
     """Server-side apply bookkeeping: which manager owns which leaves."""
 
     manager: str = ""
@@ -36,7 +36,7 @@ class ManagedFields(Model):
     subresource: str = ""
 
 
-class ObjectMeta(Model):
+class ObjectMeta(Model, frozen=True, kw_only=True):
     """Timestamps are RFC 3339 strings (dataplane.clock.rfc3339). resource_version is opaque to clients."""
 
     name: str = ""
@@ -56,7 +56,7 @@ class ObjectMeta(Model):
     self_link: str = ""
 
 
-class Condition(Model):
+class Condition(Model, frozen=True, kw_only=True):
     """severity "" = Error for the happy condition and its dependents; "Info" otherwise."""
 
     type: str
@@ -67,8 +67,8 @@ class Condition(Model):
     last_transition_time: str = ""
 
 
-class Resource(Model):
-    """Base of a kind: its struct has `api_version` and `kind` with the right defaults, `metadata`, and what it needs more.
+class Resource(Model, frozen=True, kw_only=True):
+    """Base of a kind: a struct with `api_version` and `kind` preset, `metadata`, and what it needs more.
 
     Encoders keep apiVersion and kind although they are defaults (dataplane.resources.kinds.to_builtins).
     """

@@ -38,6 +38,7 @@ class Autoscaling(
     progress_deadline_s: float = 600.0
     activator_capacity: float = 100.0
     reachable: bool = True
+    initialized: bool = False  # initial_scale was reached once; never goes back
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):

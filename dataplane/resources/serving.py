@@ -12,7 +12,7 @@ GROUP = "serving.knative.dev"
 API_VERSION = "serving.knative.dev/v1"
 
 
-class TrafficTarget(Model):
+class TrafficTarget(Model, frozen=True, kw_only=True):
     tag: str = ""
     revision_name: str = ""
     configuration_name: str = ""
@@ -21,7 +21,7 @@ class TrafficTarget(Model):
     url: str = ""
 
 
-class RevisionSpec(PodSpec, kw_only=True):
+class RevisionSpec(PodSpec, frozen=True, kw_only=True):
     """A PodSpec with Knative's own fields beside it. None = not set by the user and not yet defaulted."""
 
     container_concurrency: int | None = None
@@ -30,29 +30,29 @@ class RevisionSpec(PodSpec, kw_only=True):
     idle_timeout_seconds: int | None = None
 
 
-class RevisionTemplate(Model):
+class RevisionTemplate(Model, frozen=True, kw_only=True):
     metadata: ObjectMeta = ObjectMeta()
     spec: RevisionSpec = RevisionSpec()
 
 
-class ConfigurationSpec(Model):
+class ConfigurationSpec(Model, frozen=True, kw_only=True):
     template: RevisionTemplate = RevisionTemplate()
 
 
-class RouteSpec(Model):
+class RouteSpec(Model, frozen=True, kw_only=True):
     traffic: tuple[TrafficTarget, ...] = ()
 
 
-class ServiceSpec(Model):
+class ServiceSpec(Model, frozen=True, kw_only=True):
     template: RevisionTemplate = RevisionTemplate()
     traffic: tuple[TrafficTarget, ...] = ()
 
 
-class Address(Model):
+class Address(Model, frozen=True, kw_only=True):
     url: str = ""
 
 
-class ServiceStatus(Model):
+class ServiceStatus(Model, frozen=True, kw_only=True):
     observed_generation: int = 0
     conditions: tuple[Condition, ...] = ()
     url: str = ""
@@ -63,14 +63,14 @@ class ServiceStatus(Model):
     annotations: dict[str, str] = {}
 
 
-class Service(Resource):
+class Service(Resource, frozen=True, kw_only=True):
     api_version: str = API_VERSION
     kind: str = "Service"
     spec: ServiceSpec = ServiceSpec()
     status: ServiceStatus = ServiceStatus()
 
 
-class ConfigurationStatus(Model):
+class ConfigurationStatus(Model, frozen=True, kw_only=True):
     observed_generation: int = 0
     conditions: tuple[Condition, ...] = ()
     latest_created_revision_name: str = ""
@@ -78,19 +78,19 @@ class ConfigurationStatus(Model):
     annotations: dict[str, str] = {}
 
 
-class Configuration(Resource):
+class Configuration(Resource, frozen=True, kw_only=True):
     api_version: str = API_VERSION
     kind: str = "Configuration"
     spec: ConfigurationSpec = ConfigurationSpec()
     status: ConfigurationStatus = ConfigurationStatus()
 
 
-class ContainerDigest(Model):
+class ContainerDigest(Model, frozen=True, kw_only=True):
     name: str = ""
     image_digest: str = ""
 
 
-class RevisionStatus(Model):
+class RevisionStatus(Model, frozen=True, kw_only=True):
     observed_generation: int = 0
     conditions: tuple[Condition, ...] = ()
     log_url: str = ""
@@ -101,14 +101,14 @@ class RevisionStatus(Model):
     annotations: dict[str, str] = {}
 
 
-class Revision(Resource):
+class Revision(Resource, frozen=True, kw_only=True):
     api_version: str = API_VERSION
     kind: str = "Revision"
     spec: RevisionSpec = RevisionSpec()
     status: RevisionStatus = RevisionStatus()
 
 
-class RouteStatus(Model):
+class RouteStatus(Model, frozen=True, kw_only=True):
     observed_generation: int = 0
     conditions: tuple[Condition, ...] = ()
     url: str = ""
@@ -117,27 +117,27 @@ class RouteStatus(Model):
     annotations: dict[str, str] = {}
 
 
-class Route(Resource):
+class Route(Resource, frozen=True, kw_only=True):
     api_version: str = API_VERSION
     kind: str = "Route"
     spec: RouteSpec = RouteSpec()
     status: RouteStatus = RouteStatus()
 
 
-class ScaleTargetRef(Model):
+class ScaleTargetRef(Model, frozen=True, kw_only=True):
     api_version: str = ""
     kind: str = ""
     name: str = ""
 
 
-class PodAutoscalerSpec(Model):
+class PodAutoscalerSpec(Model, frozen=True, kw_only=True):
     container_concurrency: int = 0
     scale_target_ref: ScaleTargetRef = ScaleTargetRef()
     protocol_type: str = ""
     reachability: str = ""
 
 
-class PodAutoscalerStatus(Model):
+class PodAutoscalerStatus(Model, frozen=True, kw_only=True):
     """`decision` is ours: the last Decision as JSON, for `explain`."""
 
     observed_generation: int = 0
@@ -149,7 +149,7 @@ class PodAutoscalerStatus(Model):
     decision: dict[str, object] = msgspec.field(default_factory=dict)
 
 
-class PodAutoscaler(Resource):
+class PodAutoscaler(Resource, frozen=True, kw_only=True):
     api_version: str = "autoscaling.internal.knative.dev/v1alpha1"
     kind: str = "PodAutoscaler"
     spec: PodAutoscalerSpec = PodAutoscalerSpec()

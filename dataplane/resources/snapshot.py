@@ -26,7 +26,7 @@ class _Value(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forb
     pass
 
 
-class Split(_Value):
+class Split(_Value, frozen=True, kw_only=True):
     """A share of a path's traffic. `revision` is a key of Snapshot.revisions; percents of one path sum to 100."""
 
     revision: str
@@ -34,7 +34,7 @@ class Split(_Value):
     append_headers: dict[str, str] = {}
 
 
-class Path(_Value):
+class Path(_Value, frozen=True, kw_only=True):
     """Literal prefix and exact headers (ANDed). `append_headers` are set, overwriting what the client sent."""
 
     prefix: str = ""
@@ -44,15 +44,15 @@ class Path(_Value):
     splits: tuple[Split, ...] = ()
 
 
-class Rule(_Value):
-    """Hosts (lower case, no port; none = every host) that share paths. ClusterLocal rules answer on the local listener only."""
+class Rule(_Value, frozen=True, kw_only=True):
+    """Hosts (lower case, no port; none = every host) that share paths. ClusterLocal: on the local listener only."""
 
     hosts: tuple[str, ...] = ()
     visibility: Literal["ExternalIP", "ClusterLocal"] = "ExternalIP"
     paths: tuple[Path, ...] = ()
 
 
-class Route(_Value):
+class Route(_Value, frozen=True, kw_only=True):
     """What one Knative Route programs. `hash` answers K-Network-Hash probes (spec §6.12)."""
 
     namespace: str
@@ -61,7 +61,7 @@ class Route(_Value):
     hash: str = ""
 
 
-class Endpoint(_Value):
+class Endpoint(_Value, frozen=True, kw_only=True):
     """A pod. `id` is its identity: in-flight counts follow it through unready blips. `address` is `host:port`.
 
     `sidecar`: a queue-proxy listens there; it enforces the limit itself and answers `K-Network-Probe: queue`.
@@ -75,7 +75,7 @@ class Endpoint(_Value):
     draining: bool = False
 
 
-class Revision(_Value):
+class Revision(_Value, frozen=True, kw_only=True):
     """What a hop must know to serve one revision. Durations in seconds; 0 = none.
 
     `failed`: why it cannot serve; requests get 503 at once instead of being held. Empty while it can or may soon.
@@ -95,7 +95,7 @@ class Revision(_Value):
     autoscaling: Autoscaling | None = None
 
 
-class Snapshot(_Value):
+class Snapshot(_Value, frozen=True, kw_only=True):
     """Everything. Keys are `namespace/name`. `generation` grows with every change and never repeats."""
 
     generation: int = 0
@@ -104,7 +104,7 @@ class Snapshot(_Value):
     revisions: dict[str, Revision] = {}
 
 
-class Change(_Value):
+class Change(_Value, frozen=True, kw_only=True):
     """The difference to the snapshot of generation `base`; None removes. base -1 = replaces everything."""
 
     generation: int

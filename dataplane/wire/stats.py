@@ -2,7 +2,7 @@
 
 Path: activator/report.py, gateway, queueproxy/report.py → [frame] → autoscaler/collect.py.
 
-A frame is MessagePack (arrays, no field names): 3.3 µs for ten revisions; Knative's protobuf Stat carries the same fields.
+A frame is MessagePack (arrays, no field names); Knative's protobuf Stat carries the same fields.
 
 Source: spec/serving.md §9.9; fault AS-04 (hostile numbers).
 """
