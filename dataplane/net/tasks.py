@@ -21,7 +21,7 @@ class Tasks:
         return len(self._tasks)
 
     def spawn(self, work: Coroutine[object, object, None], name: str) -> asyncio.Task[None]:
-        """Run `work` in the background. An exception is logged at ERROR with the task's name; it ends only that task."""
+        """Run `work` in the background. An exception is logged at ERROR; it ends that task only."""
         task = asyncio.get_running_loop().create_task(work, name=f"{self._owner}.{name}")
         self._tasks.add(task)
         task.add_done_callback(self._done)

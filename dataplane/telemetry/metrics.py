@@ -1,6 +1,6 @@
 """Numbers kept on the hot path as plain cells, rendered as Prometheus text when somebody asks.
 
-A cell is one attribute: `cell.v += 1` costs 0.04 µs (prometheus_client's inc: 0.42 µs), and the text of 15 000 lines from
+A cell is one attribute: `cell.v += 1` costs 0.04 µs (prometheus_client: 0.42 µs), and 15 000 lines of text from
 cached prefixes 2.2 ms (149 ms). prometheus_client's parser checks the text in tests.
 
 A registry is passed in, never global; `drop(**labels)` removes the series of what no longer exists.
