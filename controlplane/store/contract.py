@@ -6,7 +6,8 @@ Reads are answered from memory, at once, on the loop. Writes are awaited: when `
 (as far as the store is) and every watcher has been called. All writes of one commit happen or none.
 
 Objects are frozen structs of dataplane.resources, keyed by Key. The store sets `metadata.resourceVersion` (a decimal
-counter over the whole store, larger with every commit) and nothing else.
+counter over the whole store, another one for every change) and nothing else. A Put that would change nothing changes
+nothing: the resourceVersion stays and no watcher is called. Kinds with `durable` False are as durable as the process.
 
 Source: architecture.md "The four contracts" 4; reliability.md CP-02…CP-04.
 """
@@ -86,7 +87,7 @@ class Store(Protocol):
         ...
 
     async def commit(self, writes: Iterable[Write]) -> list[Resource]:
-        """All or nothing. Returns the stored objects in order (for a Delete: the last state).
+        """All or nothing. Returns the stored objects in order (of a Delete the last state; nothing if it was missing).
 
         Raises:
             Conflict: an expectation did not hold.
