@@ -11,10 +11,8 @@ import functools
 from collections.abc import Callable, Iterable
 
 from controlplane.store.contract import Key, Watcher, Write
-from controlplane.store.view import Overlay, View
+from controlplane.store.view import HISTORY_MAX, Overlay, View
 from dataplane.resources.meta import Resource
-
-HISTORY_MAX = 10_000  # changes kept for watchers that come back; older = Gone
 
 
 class MemoryStore:

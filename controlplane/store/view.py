@@ -25,6 +25,7 @@ from dataplane.resources.meta import Resource
 
 log = logging.getLogger(__name__)
 
+HISTORY_MAX = 10_000  # changes kept for watchers that come back; older = Gone
 _LAST = "\U0010ffff"
 
 
