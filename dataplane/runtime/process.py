@@ -76,7 +76,7 @@ class Lifecycle:
         """Begin to stop. With `failure` the exit code is 1; the first one wins."""
         self._failure = self._failure or failure
         self._ending.set()
-        if self._starting is not None:
+        if self._starting is not None and self._starting is not asyncio.current_task():
             self._starting.cancel()
 
     @property
