@@ -34,8 +34,11 @@ class Admission(Protocol):
         """A slot now, or None: wait. `avoid` is a pod id to prefer not to get (it just failed)."""
         ...
 
-    def wait(self, revision: str, waiter: Waiter, *, deadline: float, size_bytes: int) -> None:
-        """Queue, first in first out. Raises Overloaded (nothing to undo) when the queue is full."""
+    def wait(self, revision: str, waiter: Waiter, *, deadline: float, size_bytes: int) -> bool:
+        """Queue, first in first out. True: a cold start, the revision has no pod at all.
+
+        Raises DataplaneError (nothing to undo): the queue is full, or the revision cannot serve.
+        """
         ...
 
     def abandon(self, revision: str, waiter: Waiter) -> None:

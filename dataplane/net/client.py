@@ -1,0 +1,136 @@
+"""Client side of one HTTP/1.1 connection: the twin of server.py.
+
+Path: net/relay.py → [this file] → pod … pod → [this file] → net/relay.py.
+
+One request at a time. Idle connections stand in the pool; anything they receive while idle ends them.
+
+Source: RFC 9112 §9.3, §9.6; reliability.md GW-17, GW-18, GW-21.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Protocol
+
+from dataplane.errors import UpstreamProtocol, UpstreamReset
+from dataplane.wire.headers import FieldTable, from_upstream
+from dataplane.wire.http1 import ResponseReader
+
+_FIELDS: FieldTable = from_upstream()
+
+WRITE_HIGH_BYTES = 256 * 1024
+
+
+class User(Protocol):
+    """Who has a request on the connection (a Relay, a probe). Called on the loop; must not raise."""
+
+    def on_response(self, connection: "ClientConnection") -> None:
+        """New bytes of the response were read; see connection.reader."""
+        ...
+
+    def on_upstream_lost(self, connection: "ClientConnection", error: UpstreamReset | UpstreamProtocol) -> None:
+        """The connection ended before the response did."""
+        ...
+
+    def on_tunnel_data(self, data: bytes) -> None: ...
+
+    def on_tunnel_eof(self) -> None: ...
+
+    def on_upstream_blocked(self) -> None: ...
+
+    def on_upstream_writable(self) -> None: ...
+
+
+class ClientConnection(asyncio.Protocol):
+    __slots__ = ("_gone", "_transport", "closed", "idle_since", "origin", "reader", "served", "tunnel", "user")
+
+    def __init__(self, origin: tuple[str, int], gone: Callable[["ClientConnection"], None]) -> None:
+        self.origin = origin
+        self._gone = gone
+        self._transport: asyncio.Transport
+        self.reader = ResponseReader(_FIELDS)
+        self.user: User | None = None
+        self.served = 0  # responses completed: > 0 means that a sudden end may be the peer's keep-alive timeout
+        self.closed = False
+        self.tunnel = False
+        self.idle_since = 0.0  # owned by the pool
+
+    # ---- transport → us -----------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES)
+
+    def data_received(self, data: bytes) -> None:
+        user = self.user
+        if user is None:
+            self.close()  # nobody asked: not to be trusted with the next request (GW-18)
+            return
+        if self.tunnel:
+            user.on_tunnel_data(data)
+            return
+        try:
+            self.reader.feed(data)
+        except UpstreamProtocol as error:
+            self.user = None
+            self.close()
+            user.on_upstream_lost(self, error)
+            return
+        user.on_response(self)
+
+    def eof_received(self) -> bool:
+        user = self.user
+        if self.tunnel and user is not None:
+            user.on_tunnel_eof()
+            return True
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.closed = True
+        self._gone(self)
+        user, self.user = self.user, None
+        if user is None:
+            return
+        if not self.tunnel and self.reader.feed_eof():
+            user.on_response(self)
+        else:
+            user.on_upstream_lost(self, UpstreamReset())
+
+    def pause_writing(self) -> None:
+        if self.user is not None:
+            self.user.on_upstream_blocked()
+
+    def resume_writing(self) -> None:
+        if self.user is not None:
+            self.user.on_upstream_writable()
+
+    # ---- user → us ------------------------------------------------------------------------
+
+    def send(self, user: User, data: bytes, *, bodyless: bool = False) -> None:
+        """Begin an exchange. `bodyless`: the response to it has no body whatever it says (HEAD)."""
+        self.user = user
+        self.reader.reset(bodyless=bodyless)
+        self._transport.write(data)
+
+    def write(self, data: bytes) -> None:
+        if not self.closed:
+            self._transport.write(data)
+
+    def write_eof(self) -> None:
+        if not self.closed and not self._transport.is_closing():
+            self._transport.write_eof()
+
+    def pause(self) -> None:
+        if not self.closed and not self._transport.is_closing() and self._transport.is_reading():
+            self._transport.pause_reading()
+
+    def resume(self) -> None:
+        if not self.closed and not self._transport.is_closing() and not self._transport.is_reading():
+            self._transport.resume_reading()
+
+    def close(self) -> None:
+        """Give it up; the user, if any, is not told."""
+        self.user = None
+        if not self.closed:
+            self.closed = True
+            self._transport.abort()

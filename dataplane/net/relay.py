@@ -1,0 +1,402 @@
+"""One request, from one client connection to one upstream connection, and its response back.
+
+Path: a hop's forward.py subclasses [Relay] → net/client.py → … → [Relay] → net/server.py.
+
+The relay moves bytes and keeps the rules that every hop shares: framing of both messages, back-pressure both ways,
+deadlines, what may be tried again, what a broken response looks like to the client. Where to connect, under whose
+limit, and what to count is the hop's: it overrides `_again`, `_released` and `_ended`.
+
+States by what is set:  connecting (`up` None, dialling) → sent (`up`) → started (a response byte went out) → over.
+`over` is final: every callback after it is ignored, so that an exchange ends exactly once.
+
+Source: reliability.md §3.1.1 (retries), GW-15, GW-17, GW-20…GW-25; spec/serving.md §9.5 (timeouts), §15.1–2.
+"""
+
+from typing import ClassVar
+
+from dataplane.errors import (
+    ClientGone,
+    ConnectFailed,
+    DataplaneError,
+    UpstreamProtocol,
+    UpstreamReset,
+    UpstreamTimeout,
+    UpstreamTruncated,
+)
+from dataplane.net.client import ClientConnection
+from dataplane.net.engine import Engine
+from dataplane.net.peer import peer_is_gone
+from dataplane.net.pool import Origin
+from dataplane.net.server import ServerConnection
+from dataplane.net.timers import NEVER
+from dataplane.policy.retry import IDEMPOTENT, REPLAY_BYTES_MAX, may_retry
+from dataplane.wire.http1 import RequestReader
+from dataplane.wire.http1_out import LAST_CHUNK, STATUS_LINE, chunk, status_line
+
+
+class Relay:
+    """Made per request. The hop calls `begin(...)` once it knows an upstream."""
+
+    __slots__ = (
+        "engine", "down", "request", "up", "origin", "head",  # wiring
+        "kept", "kept_bytes", "body_bytes", "body_done",  # the request body: kept until sent, or while repeatable
+        "started", "over", "dialling", "attempt", "wrote", "chunked_out", "close_after", "status", "extra",
+        "arrived", "total_at", "start_at", "idle_s", "touched",  # deadlines, loop seconds
+    )  # fmt: skip
+
+    timeout_error: ClassVar[type[DataplaneError]] = UpstreamTimeout
+
+    def __init__(self, engine: Engine, down: ServerConnection) -> None:
+        self.engine = engine
+        self.down = down
+        self.request: RequestReader = down.request
+        self.up: ClientConnection | None = None
+        self.origin: Origin = ("", 0)
+        self.head = b""
+        self.kept: list[bytes] | None = None
+        self.kept_bytes = 0
+        self.body_bytes = 0
+        self.body_done = self.request.content_length <= 0 and not self.request.chunked
+        self.started = self.over = self.dialling = self.wrote = self.chunked_out = self.close_after = False
+        self.attempt = 0
+        self.status = 0
+        self.extra = b""
+        self.arrived = self.touched = engine.clock()
+        self.total_at = self.start_at = NEVER
+        self.idle_s = 0.0
+        down.exchange = self
+
+    # ---- the hop's part -------------------------------------------------------------------
+
+    def _again(self) -> None:
+        """Find another upstream and `begin` with it, later or now."""
+        raise NotImplementedError
+
+    def _released(self, *, failed: bool) -> None:
+        """The upstream of the present attempt is no longer used."""
+        raise NotImplementedError
+
+    def _ended(self, error: DataplaneError | None) -> None:
+        """The exchange is over; `status` is what the client got (0: nothing). Count it."""
+        raise NotImplementedError
+
+    # ---- hop → us ---------------------------------------------------------------------------
+
+    def limit(self, *, timeout_s: float, response_start_s: float, idle_s: float) -> None:
+        """Deadlines from the arrival of the head; 0 = none. Held time counts (spec §9.5)."""
+        when = NEVER
+        if timeout_s:
+            when = self.total_at = self.arrived + timeout_s
+        if response_start_s:
+            self.start_at = self.arrived + response_start_s
+            when = min(when, self.start_at)
+        if idle_s:
+            self.idle_s = idle_s
+            when = min(when, self.arrived + idle_s)
+        if when < self.down.wake:
+            self.down.deadline_at(when)
+
+    def begin(self, origin: Origin, head: bytes) -> None:
+        """Send the request to `origin`: now on an idle connection, or as soon as a new one stands."""
+        self.origin = origin
+        self.head = head
+        self.attempt += 1
+        self.wrote = False
+        up = self.engine.pool.take(origin) if not self.request.upgrade else None
+        if up is not None:
+            self._send(up)
+        else:
+            self.dialling = True
+            self.engine.pool.dial(origin, self)
+            if not self.body_done:
+                self.down.pause_body()
+
+    def give_up(self, error: DataplaneError) -> None:
+        """End without a response from an upstream: the client gets the error."""
+        if self.over:
+            return
+        self.over = True
+        self._detach()
+        self.status = error.status
+        self._ended(error)
+        self.down.fail(error)
+
+    # ---- pool → us --------------------------------------------------------------------------
+
+    def on_connected(self, connection: ClientConnection) -> None:
+        self.dialling = False
+        if self.over:
+            self.engine.pool.give(connection)
+            return
+        self._send(connection)
+
+    def on_connect_failed(self, error: ConnectFailed) -> None:
+        self.dialling = False
+        if not self.over:
+            self._failed(error, reused=False)
+
+    # ---- client → us (server.Exchange) --------------------------------------------------------
+
+    def on_body(self, data: bytes, last: bool) -> None:
+        if self.over:
+            return
+        up = self.up
+        if up is not None and up.tunnel:
+            self.touched = self.engine.clock()
+            up.write(data)
+            return
+        if self.request.chunked:
+            data = chunk(data) if data else b""
+            if last:
+                data += LAST_CHUNK
+        self.body_bytes += len(data)
+        self.body_done = last
+        if up is None:
+            self._keep(data)
+            if not last:
+                self.down.pause_body()
+            return
+        if not self.started and self.request.method in IDEMPOTENT:
+            self._keep(data)
+        up.write(data)
+
+    def on_client_gone(self, error: DataplaneError | None) -> None:
+        if self.over:
+            return
+        self.over = True
+        self._detach()
+        self._ended(error or ClientGone())
+
+    def on_client_eof(self) -> None:
+        up = self.up
+        if up is not None and up.tunnel:
+            up.write_eof()
+        elif peer_is_gone(self.down):
+            self.on_client_gone(None)
+            self.down.cut()
+
+    def on_client_blocked(self) -> None:
+        if self.up is not None:
+            self.up.pause()
+
+    def on_client_writable(self) -> None:
+        if self.up is not None:
+            self.up.resume()
+
+    def on_deadline(self, now: float) -> float:
+        if self.over:
+            return NEVER
+        up = self.up
+        if up is not None and up.tunnel:
+            # A tunnel ages by idleness only: timeoutSeconds would kill every long-lived WebSocket (spec §15.2).
+            then = self.touched + self.idle_s if self.idle_s else NEVER
+            if now >= then:
+                self._cut(UpstreamTimeout())
+            return then
+        then = min(self.total_at, NEVER if self.started else self.start_at)
+        if self.idle_s:
+            then = min(then, self.touched + self.idle_s)
+        if now < then:
+            return then
+        if self.started:
+            self._cut(UpstreamTimeout())
+        else:
+            self.give_up(self.timeout_error())
+        return NEVER
+
+    # ---- upstream → us (client.User) ------------------------------------------------------------
+
+    def on_response(self, connection: ClientConnection) -> None:
+        reader = connection.reader
+        if reader.interim:
+            if self.request.minor and not self.started:
+                self.down.send(b"".join(reader.interim))
+            reader.interim.clear()
+        body = reader.body
+        if not self.started:
+            if not reader.head_done:
+                return
+            if reader.status == 101:
+                self._open_tunnel(connection)
+                return
+            self.started = True
+            self.status = reader.status
+            self.kept = None
+            parts = self._response_head(connection)
+        elif body or reader.complete:
+            parts = []
+        else:
+            return
+        if body:
+            if self.chunked_out:
+                parts.append(chunk(body[0] if len(body) == 1 else b"".join(body)))
+            else:
+                parts += body
+            reader.body = []
+        if reader.complete:
+            if self.chunked_out:
+                parts.append(LAST_CHUNK)
+            self.down.send(b"".join(parts))
+            self._complete(connection)
+        else:
+            if self.idle_s:
+                self.touched = self.engine.clock()
+            self.down.send(parts[0] if len(parts) == 1 else b"".join(parts))
+            if self.down.blocked:
+                connection.pause()
+
+    def on_upstream_lost(self, connection: ClientConnection, error: UpstreamReset | UpstreamProtocol) -> None:
+        if self.over:
+            return
+        if connection.tunnel:
+            self.over = True
+            self.up = None
+            self._released(failed=False)
+            self._ended(None)
+            self.down.close()
+        elif self.started:
+            self._cut(UpstreamTruncated())
+        else:
+            self.up = None
+            self._failed(error, reused=connection.served > 0)
+
+    def on_tunnel_data(self, data: bytes) -> None:
+        self.touched = self.engine.clock()
+        self.down.send(data)
+        if self.down.blocked and self.up is not None:
+            self.up.pause()
+
+    def on_tunnel_eof(self) -> None:
+        self.down.end_tunnel()
+
+    def on_upstream_blocked(self) -> None:
+        self.down.pause_body()
+
+    def on_upstream_writable(self) -> None:
+        self.down.resume_body()
+
+    # ---- helpers ----------------------------------------------------------------------------------
+
+    def _send(self, up: ClientConnection) -> None:
+        self.up = up
+        self.wrote = True
+        request = self.request
+        if self.kept:
+            up.send(self, b"".join((self.head, *self.kept)), bodyless=request.method == b"HEAD")
+            if request.method not in IDEMPOTENT:
+                self.kept = None
+        else:
+            up.send(self, self.head, bodyless=request.method == b"HEAD")
+        if not self.body_done:
+            self.down.want_continue()
+            self.down.resume_body()
+
+    def _keep(self, data: bytes) -> None:
+        """Request bytes that are not sent yet, or that a retry would need; no more than a retry may repeat once
+        sent."""
+        if self.up is not None and self.kept_bytes + len(data) > REPLAY_BYTES_MAX:
+            self.kept = None
+            self.kept_bytes = REPLAY_BYTES_MAX + 1
+            return
+        if self.kept is None:
+            if self.kept_bytes:
+                return  # given up keeping
+            self.kept = []
+        self.kept.append(data)
+        self.kept_bytes += len(data)
+
+    def _response_head(self, connection: ClientConnection) -> list[bytes]:
+        reader, request = connection.reader, self.request
+        parts = [STATUS_LINE.get(reader.status) or status_line(reader.status), *reader.out]
+        if reader.content_length >= 0:
+            parts.append(b"content-length: %d\r\n" % reader.content_length)
+        elif not reader.complete or reader.body or reader.chunked:
+            if request.method == b"HEAD":
+                if reader.chunked and request.minor:
+                    parts.append(b"transfer-encoding: chunked\r\n")
+            elif request.minor:
+                self.chunked_out = True
+                parts.append(b"transfer-encoding: chunked\r\n")
+            else:
+                self.close_after = True
+        elif reader.status not in (204, 304) and request.method != b"HEAD":
+            parts.append(b"content-length: 0\r\n")
+        if not request.keep_alive or self.close_after:
+            parts.append(b"connection: close\r\n")
+        elif not request.minor:
+            parts.append(b"connection: keep-alive\r\n")
+        parts.append(self.extra + b"\r\n" if self.extra else b"\r\n")
+        return parts
+
+    def _complete(self, connection: ClientConnection) -> None:
+        reader = connection.reader
+        self.over = True
+        self.up = None
+        if reader.keep_alive and self.body_done and not reader.excess and not self.request.upgrade:
+            self.engine.pool.give(connection)
+        else:
+            connection.close()
+        self._released(failed=False)
+        self._ended(None)
+        self.down.finish(keep=self.request.keep_alive and not self.close_after)
+
+    def _failed(self, error: DataplaneError, *, reused: bool) -> None:
+        """An attempt ended before it gave a response byte."""
+        budget = self.engine.retry_budget
+        again = may_retry(
+            method=self.request.method,
+            attempt=self.attempt,
+            response_started=False,
+            bytes_written=self.wrote,
+            not_processed=False,
+            reused=reused,
+            body_bytes=self.body_bytes,
+            body_buffered=self.body_done and self.kept is not None,
+            within_budget=budget.allows(),
+        )
+        self._released(failed=True)
+        if again:
+            self.engine.retries.v += 1
+            self._again()
+        else:
+            self._finish_failed(error)
+
+    def _finish_failed(self, error: DataplaneError) -> None:
+        self.over = True
+        self.status = error.status
+        self._ended(error)
+        self.down.fail(error)
+
+    def _cut(self, error: DataplaneError) -> None:
+        """A started response cannot be completed: the client must be able to tell (GW-21)."""
+        self.over = True
+        self._detach()
+        self._ended(error)
+        self.down.cut()
+
+    def _detach(self) -> None:
+        """Let go of whatever the present attempt holds."""
+        if self.dialling:
+            self.dialling = False
+            self.engine.pool.cancel(self.origin, self)
+        up, self.up = self.up, None
+        if up is not None:
+            up.close()
+        self._released(failed=False)
+
+    def _open_tunnel(self, connection: ClientConnection) -> None:
+        reader, request = connection.reader, self.request
+        if not request.upgrade or reader.upgrade != request.upgrade:
+            self.up = None
+            connection.close()
+            self._failed(UpstreamProtocol(), reused=False)
+            return
+        self.started = True
+        self.status = 101
+        connection.tunnel = True
+        head = (STATUS_LINE[101], *reader.out, b"connection: Upgrade\r\nupgrade: ", request.upgrade, b"\r\n\r\n")
+        self.down.send(b"".join((*head, reader.tail)))
+        self.touched = self.engine.clock()
+        if self.idle_s:
+            self.down.deadline_at(self.touched + self.idle_s)
+        self.down.tunnel()

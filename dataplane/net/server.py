@@ -1,0 +1,542 @@
+"""Server side of one HTTP/1.1 connection: the hot file.
+
+Path: socket → [this file] → a hop's accept.py → net/relay.py → … → [this file] → socket.
+
+This file moves bytes, applies back-pressure and knows whose turn it is. What the bytes mean is dataplane.wire
+(sans-I/O); what to do about a request is the hop, called once per head.
+
+Turns:  IDLE ──head──▶ BODY ──last byte──▶ BUSY ──finish()──▶ IDLE      one request at a time; what a client sends ahead
+        BODY ──finish()──▶ DRAIN (the rest of the body is discarded)    waits unparsed, with reading paused (GW-13)
+        BODY | BUSY ──tunnel()──▶ TUNNEL                                after a 101
+        any ──error, close──▶ LINGER (half-closed, discarding) ──▶ CLOSED
+
+Budget per small request: one parser feed, one handler call, one transport.write; no task, no future, no timer of its
+own.
+
+Source: RFC 9112 §9.3 (persistence), §9.3.2 (pipelining), §9.6 (tear-down); reliability.md GW-08, GW-13…GW-15,
+GW-23…GW-26.
+"""
+
+import asyncio
+import enum
+import socket
+from collections.abc import Callable
+from typing import Protocol
+
+import msgspec
+
+from dataplane.errors import BadRequest, DataplaneError, RequestTimeout
+from dataplane.net.timers import NEVER, Timers
+from dataplane.telemetry.metrics import Cell, Registry
+from dataplane.wire.chunked import ChunkScanner
+from dataplane.wire.headers import FieldTable, Headers
+from dataplane.wire.http1 import RequestReader
+from dataplane.wire.http1_out import CONTINUE, failure, response
+
+DRAIN_BYTES_MAX = 64 * 1024  # of a body that nobody wants, before the connection is closed instead (GW-14, GW-15)
+LINGER_S = 1.0  # how long the client may take to read an error before the socket is closed under it
+WRITE_HIGH_BYTES = 256 * 1024  # GW-25: at most this much is buffered towards a slow reader
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """Times in seconds that bound what a client may do. Source: reliability.md GW-26."""
+
+    head_s: float = 10.0  # from the first byte of a head to its end
+    idle_s: float = 60.0  # keep-alive without a request
+    write_stall_s: float = 30.0  # response bytes waiting for the client
+    body_stall_s: float = 30.0  # no byte of a request body that we are ready to read
+
+
+class Turn(enum.IntEnum):
+    IDLE = 0
+    BODY = 1
+    BUSY = 2
+    DRAIN = 3
+    TUNNEL = 4
+    LINGER = 5
+    CLOSED = 6
+
+
+_IDLE, _BODY, _BUSY, _DRAIN = Turn.IDLE, Turn.BODY, Turn.BUSY, Turn.DRAIN
+_TUNNEL, _LINGER, _CLOSED = Turn.TUNNEL, Turn.LINGER, Turn.CLOSED
+
+
+class Exchange(Protocol):
+    """What handles one request (net/relay.py). Called on the loop; must not block and must not raise."""
+
+    def on_body(self, data: bytes, last: bool) -> None: ...
+
+    def on_client_gone(self, error: DataplaneError | None) -> None:
+        """The client left, or broke its framing (`error`). Nothing can be sent any more."""
+        ...
+
+    def on_client_blocked(self) -> None: ...
+
+    def on_client_writable(self) -> None: ...
+
+    def on_client_eof(self) -> None:
+        """The client half-closed after its request."""
+        ...
+
+    def on_deadline(self, now: float) -> float:
+        """Something may be late; returns the next loop time to be asked at."""
+        ...
+
+
+class Meters:
+    """What every listener counts. One per listener."""
+
+    __slots__ = ("connections", "requests", "rejected")
+
+    def __init__(self, registry: Registry, listener: str) -> None:
+        self.connections = registry.gauge("dataplane_connections", "Open client connections.", ("listener",)).cell(
+            listener
+        )
+        self.requests = registry.counter(
+            "dataplane_requests_total", "Requests whose head was accepted.", ("listener",)
+        ).cell(listener)
+        rejected = registry.counter(
+            "dataplane_rejected_total",
+            "Connections and requests refused before a hop saw them.",
+            ("listener", "reason"),
+        )
+        self.rejected: Callable[[str], Cell] = lambda reason: rejected.cell(listener, reason)
+
+
+class Accepting(msgspec.Struct, frozen=True, kw_only=True):
+    """What the connections of one listener share."""
+
+    handler: Callable[["ServerConnection"], None]
+    trusted: Callable[[str], FieldTable]  # peer address → how its headers are read
+    timers: Timers
+    meters: Meters
+    limits: Limits
+    opened: Callable[["ServerConnection"], bool]  # False: over a connection limit, refuse
+    closed: Callable[["ServerConnection"], None]
+    clock: Callable[[], float]
+
+
+class ServerConnection(asyncio.Protocol):
+    __slots__ = (
+        "_accepting", "_transport", "_reader_paused", "_tail", "_unread",  # bytes
+        "_left", "_scanner", "_drained", "_deadline", "_stalled_at", "_saw_eof",  # the message being received
+        "wake", "turn", "request", "exchange", "peer", "blocked", "draining", "forwarded_for", "forwarded_line",
+    )  # fmt: skip
+
+    # ---- construction -------------------------------------------------------------------
+
+    def __init__(self, accepting: Accepting) -> None:
+        self._accepting = accepting
+        self._transport: asyncio.Transport
+        self._reader_paused = False
+        self._tail = b""  # the last bytes of an unfinished head, to find a blank line across a cut
+        self._unread = b""  # arrived before its turn
+        self._left = 0  # bytes of a sized body still to come
+        self._scanner: ChunkScanner | None = None
+        self._drained = 0
+        self._deadline = NEVER
+        self._stalled_at = NEVER
+        self._saw_eof = False
+        self.wake = NEVER  # owned by Timers
+        self.turn = _IDLE
+        self.request: RequestReader
+        self.exchange: Exchange | None = None
+        self.peer = ""
+        self.blocked = False  # the client reads slower than we write
+        self.draining = False  # answer with Connection: close from now on
+        self.forwarded_for = b""  # the Host that forwarded_line was made for
+        self.forwarded_line = b""
+
+    # ---- transport → us (asyncio.Protocol) ----------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES)
+        name = transport.get_extra_info("peername")
+        self.peer = name[0] if isinstance(name, tuple) else "127.0.0.1"
+        accepting = self._accepting
+        self.request = RequestReader(accepting.trusted(self.peer))
+        if not accepting.opened(self):
+            return
+        accepting.meters.connections.v += 1
+        self._deadline = accepting.clock() + accepting.limits.idle_s
+        accepting.timers.at(self, self._deadline)
+
+    def data_received(self, data: bytes) -> None:
+        turn = self.turn
+        if turn is _IDLE:
+            self._on_head(data)
+        elif turn is _BODY or turn is _DRAIN:
+            self._on_body(data)
+        elif turn is _TUNNEL:
+            assert self.exchange is not None
+            self.exchange.on_body(data, False)
+        elif turn is _BUSY:
+            self._unread += data
+            self._pause()
+        elif turn is _LINGER:
+            self._drained += len(data)
+            if self._drained > DRAIN_BYTES_MAX:
+                self.turn = _CLOSED
+                self._transport.abort()
+
+    def eof_received(self) -> bool:
+        """True keeps our half open: a client may close its side after a whole request and still read (GW-24)."""
+        turn = self.turn
+        self._saw_eof = True
+        if turn is _BUSY and self.exchange is not None:
+            self.exchange.on_client_eof()
+            return self.turn is not _CLOSED
+        if turn is _TUNNEL:
+            assert self.exchange is not None
+            self.exchange.on_client_eof()
+            return True
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        accepting = self._accepting
+        accepting.timers.forget(self)
+        refused = self.turn is _CLOSED and not self.peer
+        self.turn = _CLOSED
+        if not refused:
+            accepting.closed(self)
+        exchange, self.exchange = self.exchange, None
+        if exchange is not None:
+            exchange.on_client_gone(None)
+
+    def pause_writing(self) -> None:
+        self.blocked = True
+        self._stalled_at = self._accepting.clock() + self._accepting.limits.write_stall_s
+        self._wake_by(self._stalled_at)
+        if self.exchange is not None:
+            self.exchange.on_client_blocked()
+
+    def resume_writing(self) -> None:
+        self.blocked = False
+        self._stalled_at = NEVER
+        if self.exchange is not None:
+            self.exchange.on_client_writable()
+
+    # ---- receiving ------------------------------------------------------------------------
+
+    def _on_head(self, data: bytes) -> None:
+        request = self.request
+        while True:
+            if self._tail:
+                cut = _blank_line_across(self._tail, data)
+            else:
+                cut = data.find(b"\r\n\r\n") + 4
+                if cut == 3:
+                    cut = 0
+            head = data if cut == 0 or cut == len(data) else data[:cut]
+            try:
+                done = request.feed(head)
+            except DataplaneError as error:
+                self.reject(error)
+                return
+            if cut == 0:
+                self._tail = (self._tail + data)[-3:]
+                limits = self._accepting.limits
+                if request.started and self._deadline > (by := self._accepting.clock() + limits.head_s):
+                    self._deadline = by
+                    self._wake_by(by)
+                return
+            self._tail = b""
+            rest = data[cut:] if cut < len(data) else b""
+            if done:
+                self._on_request(rest)
+                if self.turn is not _IDLE or not rest or self._unread:
+                    return
+            if not rest:
+                return
+            data = rest
+
+    def _on_request(self, rest: bytes) -> None:
+        """The head is whole: whose turn it is now, then the hop, then what already came of the body."""
+        request = self.request
+        self._accepting.meters.requests.v += 1
+        self._deadline = NEVER
+        if request.content_length > 0:
+            self._left = request.content_length
+            self.turn = _BODY
+        elif request.chunked:
+            self._scanner = ChunkScanner()
+            self.turn = _BODY
+        else:
+            self.turn = _BUSY
+        if self.draining:
+            request.keep_alive = False
+        self._accepting.handler(self)
+        if not rest:
+            return
+        turn = self.turn
+        if turn is _BODY or turn is _DRAIN:
+            self._on_body(rest)
+        elif turn is _BUSY:
+            self._unread = rest
+            self._pause()
+        elif turn is _TUNNEL:
+            assert self.exchange is not None
+            self.exchange.on_body(rest, False)
+
+    def _on_body(self, data: bytes) -> None:
+        scanner = self._scanner
+        if scanner is None:
+            size = len(data)
+            if size > self._left:
+                piece, rest = data[: self._left], data[self._left :]
+            else:
+                piece, rest = data, b""
+            self._left -= len(piece)
+            last = self._left == 0
+        else:
+            out: list[bytes] = []
+            try:
+                used = scanner.feed(data, out)
+            except DataplaneError as error:
+                self._broken_body(error)
+                return
+            piece = out[0] if len(out) == 1 else b"".join(out)
+            rest = data[used:]
+            last = scanner.done
+            if last:
+                self._scanner = None
+        if self.turn is _DRAIN:
+            self._on_unwanted(len(piece), last, rest)
+            return
+        if last:
+            self.turn = _BUSY
+            if rest:
+                self._unread = rest
+                self._pause()
+        if self.exchange is not None and (piece or last):
+            self.exchange.on_body(piece, last)
+
+    def _on_unwanted(self, size_bytes: int, last: bool, rest: bytes) -> None:
+        self._drained += size_bytes
+        if last:
+            self._next(rest)
+        elif self._drained > DRAIN_BYTES_MAX:
+            self._linger()
+
+    def _broken_body(self, error: DataplaneError) -> None:
+        exchange, self.exchange = self.exchange, None
+        started = self.turn is _DRAIN
+        if exchange is not None:
+            started = bool(getattr(exchange, "started", False))
+            exchange.on_client_gone(error)
+        if started:
+            self._transport.abort()
+        else:
+            self.reject(error)
+
+    # ---- hop → us -------------------------------------------------------------------------
+
+    def send(self, data: bytes) -> None:
+        """Response bytes of the current request."""
+        self._transport.write(data)
+
+    def finish(self, *, keep: bool = True) -> None:
+        """The response is whole. Exactly once per request; then the next request may be handed over."""
+        self.exchange = None
+        turn = self.turn
+        if turn is _BUSY:
+            if keep and not self._saw_eof:
+                if not self._unread and not self._reader_paused:
+                    # The common end, written out: nothing is waiting.
+                    self.turn = _IDLE
+                    self.request.reset()
+                    self._deadline = self._accepting.clock() + self._accepting.limits.idle_s
+                    return
+                self._next(self._unread)
+            else:
+                self.turn = _CLOSED
+                self._transport.close()
+        elif turn is _BODY:
+            if not keep or self._saw_eof or self._scanner is not None or self._left > DRAIN_BYTES_MAX:
+                self._linger()
+            else:
+                self.turn = _DRAIN
+                self._drained = 0
+                self._deadline = self._accepting.clock() + LINGER_S
+                self._wake_by(self._deadline)
+                self._resume()
+
+    def respond(self, status: int, headers: Headers, body: bytes) -> None:
+        """Answer the current request ourselves."""
+        if self.turn is not _BUSY and self.turn is not _BODY:
+            return  # the client left first; the hop may not know yet
+        keep = self.request.keep_alive and self.turn is _BUSY
+        whole = response(status, headers, body, close=not keep)
+        self._transport.write(whole[: len(whole) - len(body)] if self.request.method == b"HEAD" and body else whole)
+        self.finish(keep=keep)
+
+    def fail(self, error: DataplaneError) -> None:
+        """Answer the current request with an error. The connection stays usable: the request itself was sound."""
+        if self.turn is not _BUSY and self.turn is not _BODY:
+            return
+        keep = self.request.keep_alive and self.turn is _BUSY
+        self._transport.write(failure(error, head_only=self.request.method == b"HEAD", close=not keep))
+        self.finish(keep=keep)
+
+    def reject(self, error: DataplaneError) -> None:
+        """The one place where a connection is given up with an answer: framing cannot be trusted from here on."""
+        if self.turn >= _LINGER:
+            return
+        reason = error.reason if isinstance(error, BadRequest) else error.code
+        self._accepting.meters.rejected(reason).v += 1
+        self._transport.write(failure(error))
+        self._linger()
+
+    def cut(self) -> None:
+        """A response that has started cannot be completed: never a well-formed truncated message (GW-21)."""
+        self.exchange = None
+        self.turn = _CLOSED
+        self._transport.abort()
+
+    def refuse(self, error: DataplaneError) -> None:
+        """Over a connection limit: say so and close; this connection is not counted (GW-27)."""
+        self.peer = ""
+        self._accepting.meters.rejected(error.code).v += 1
+        self._transport.write(failure(error))
+        self.turn = _CLOSED
+        self._transport.close()
+
+    def want_continue(self) -> None:
+        """We are ready for the body of a request that asked first (RFC 9110 §10.1.1)."""
+        if self.request.expect_continue and self.turn is _BODY:
+            self.request.expect_continue = False
+            self._transport.write(CONTINUE)
+
+    def pause_body(self) -> None:
+        self._pause()
+
+    def resume_body(self) -> None:
+        if self.turn is _BODY or self.turn is _TUNNEL:
+            self._resume()
+
+    def tunnel(self) -> None:
+        """From now on bytes go to the exchange as they come."""
+        self.turn = _TUNNEL
+        unread, self._unread = self._unread, b""
+        self._resume()
+        if unread and self.exchange is not None:
+            self.exchange.on_body(unread, False)
+
+    def end_tunnel(self) -> None:
+        """Nothing more will be sent; our half closes."""
+        if self._transport.can_write_eof() and not self._transport.is_closing():
+            self._transport.write_eof()
+
+    def close(self) -> None:
+        """Flush and close."""
+        if self.turn is not _CLOSED:
+            self.exchange = None
+            self.turn = _CLOSED
+            self._transport.close()
+
+    def close_if_idle(self) -> bool:
+        """For the end of a drain: True when there was nothing to lose."""
+        if self.turn is _IDLE and not self.request.started:
+            self.close()
+            return True
+        return False
+
+    def socket(self) -> socket.socket | None:
+        """The socket below, for questions to the kernel; None when there is none any more."""
+        found = self._transport.get_extra_info("socket")
+        return None if found is None or self._transport.is_closing() else found
+
+    def deadline_at(self, when: float) -> None:
+        """The exchange wants to be asked then."""
+        if when < self.wake:
+            self._accepting.timers.at(self, when)
+
+    # ---- timers → us ------------------------------------------------------------------------
+
+    def on_timer(self, now: float) -> None:
+        turn = self.turn
+        if turn is _CLOSED:
+            if self._transport.is_closing():
+                self._transport.abort()
+            return
+        if now >= self._stalled_at:
+            self._cut_slow_client()
+            return
+        if turn is _IDLE:
+            if now >= self._deadline:
+                if self.request.started:
+                    self.reject(RequestTimeout())
+                else:
+                    self.close()
+                return
+            self._wake_by(self._deadline)
+        elif turn is _DRAIN or turn is _LINGER:
+            if now >= self._deadline:
+                self.close()
+                return
+            self._wake_by(self._deadline)
+        elif self.exchange is not None:
+            then = self.exchange.on_deadline(now)
+            if self.turn is not _CLOSED and then != NEVER:
+                self._wake_by(then)
+        if self.wake == NEVER and self.turn is not _CLOSED:
+            self._wake_by(min(now + self._accepting.limits.idle_s, self._stalled_at))
+
+    def _cut_slow_client(self) -> None:
+        self._accepting.meters.rejected("write_stalled").v += 1
+        exchange, self.exchange = self.exchange, None
+        self.turn = _CLOSED
+        self._transport.abort()
+        if exchange is not None:
+            exchange.on_client_gone(None)
+
+    # ---- helpers ------------------------------------------------------------------------------
+
+    def _next(self, data: bytes) -> None:
+        """The turn goes to the next request; `data` of it may already be here."""
+        self._unread = b""
+        self.turn = _IDLE
+        self.request.reset()
+        self._deadline = self._accepting.clock() + self._accepting.limits.idle_s
+        if data:
+            self._on_head(data)
+        if self.turn is _IDLE or self.turn is _BODY:
+            self._resume()
+
+    def _linger(self) -> None:
+        """Half-close and discard for a moment, so that the answer is not destroyed by a reset (RFC 9112 §9.6)."""
+        self.exchange = None
+        self.turn = _LINGER
+        self._drained = 0
+        self._unread = b""
+        if self._saw_eof or self._transport.is_closing():
+            self.turn = _CLOSED
+            self._transport.close()
+            return
+        self._transport.write_eof()
+        self._deadline = self._accepting.clock() + LINGER_S
+        self._wake_by(self._deadline)
+        self._resume()
+
+    def _wake_by(self, when: float) -> None:
+        if when < self.wake:
+            self._accepting.timers.at(self, when)
+
+    def _pause(self) -> None:
+        if not self._reader_paused and not self._transport.is_closing():
+            self._reader_paused = True
+            self._transport.pause_reading()
+
+    def _resume(self) -> None:
+        if self._reader_paused:
+            self._reader_paused = False
+            if not self._transport.is_closing():
+                self._transport.resume_reading()
+
+
+def _blank_line_across(tail: bytes, data: bytes) -> int:
+    """How much of `data` belongs to the head when a part of the blank line stood in `tail`; 0: not whole yet."""
+    found = (tail + data).find(b"\r\n\r\n")
+    return max(found + 4 - len(tail), 0) if found >= 0 else 0
