@@ -1,0 +1,66 @@
+"""Runs the benchmarks by number or all of them, prints what they found, appends the figures to results/<machine>.jsonl.
+
+P1 cost of a request · P2 its latency · P3 two workers · P4 idle connections · P5 a big snapshot · P6 cold start ·
+P7 5 000 at once. A target that is missed is printed, not raised: figures are read by people, beside their noise.
+"""
+
+import argparse
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from harness import Bench, Failed, machine
+from scenarios.big_snapshot import what_do_ten_thousand_routes_cost
+from scenarios.idle_connections import what_does_an_idle_connection_weigh
+from scenarios.scale_from_zero import what_does_a_cold_start_add
+from scenarios.stampede import does_everyone_get_an_answer_in_order
+from scenarios.steady_path import how_long_does_a_request_take, what_does_a_request_cost
+from scenarios.workers import what_do_two_workers_cost
+
+SCENARIOS: dict[str, Callable[[Bench], None]] = {
+    "P1": what_does_a_request_cost,
+    "P2": how_long_does_a_request_take,
+    "P3": what_do_two_workers_cost,
+    "P4": what_does_an_idle_connection_weigh,
+    "P5": what_do_ten_thousand_routes_cost,
+    "P6": what_does_a_cold_start_add,
+    "P7": does_everyone_get_an_answer_in_order,
+}
+NEEDED = {"wrk": "apt-get install wrk", "nginx": "apt-get install nginx"}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("scenarios", nargs="*", metavar="P1…P7", default=list(SCENARIOS))
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=int, default=4, help="of load per subject and round")
+    parser.add_argument("--dry", action="store_true", help="do not append to the results")
+    chosen = parser.parse_args()
+    unknown = [name for name in chosen.scenarios if name not in SCENARIOS]
+    if unknown:
+        parser.error(f"no such benchmark: {', '.join(unknown)}; there are {', '.join(SCENARIOS)}")
+    missing = [f"{tool} ({how})" for tool, how in NEEDED.items() if not shutil.which(tool, path="/usr/bin:/usr/sbin")]
+    if missing:
+        print(f"missing: {', '.join(missing)}", file=sys.stderr)
+        return 1
+    print(" ".join(f"{key}={value}" for key, value in machine().items()))
+    failed = 0
+    for name in chosen.scenarios:
+        scenario = SCENARIOS[name]
+        print(f"\n{name} {scenario.__name__.replace('_', ' ')}?", flush=True)
+        with Bench(rounds=chosen.rounds, seconds=chosen.seconds) as bench:
+            try:
+                scenario(bench)
+            except Failed as failure:
+                failed += 1
+                print(f"  FAILED {failure}", file=sys.stderr)
+            if bench.rows and not chosen.dry:
+                print(f"  → {bench.save()}")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
