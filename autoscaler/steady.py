@@ -36,9 +36,11 @@ class Steady:
         self, spec: Autoscaling, *, now: float, desired: int, ready: int, panic_need: int, idle: bool
     ) -> tuple[int, tuple[str, ...]]:
         """`desired`, or more; and the name of the rule that held it. `idle`: there is no load at all."""
-        wish, limits = desired, ()
-        if not idle and spec.reachable:
-            wish, limits = self._held(spec, now, desired, ready, panic_need)
+        if idle or not spec.reachable:
+            self._until = None
+            self._remember(spec, now, desired)
+            return desired, ()
+        wish, limits = self._held(spec, now, desired, ready, panic_need)
         self._remember(spec, now, wish)
         return wish, limits
 
@@ -73,6 +75,4 @@ class Steady:
             if self._falling and self._wish > 0 and recent:
                 self._until, self._trough = now + REGRET_WINDOWS * spec.stable_window_s, False
             self._falling = False
-        if wish == 0:
-            self._until = None
         self._wish = wish

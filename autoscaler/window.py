@@ -37,7 +37,7 @@ class Window:
         return self._last
 
     def record(self, at: float, value: float) -> None:
-        """Add `value` to the second of `at`. A late record inside the window goes to its own second, an older one nowhere."""
+        """Add `value` to the second of `at`. Late ones inside the window go to their own second, older ones nowhere."""
         second = floor(at)
         if self._last is None or second - self._last >= self.size_s:
             self._sums = [0.0] * self.size_s

@@ -7,8 +7,8 @@ Path: scale → steady → [zero] → actuate.
         └──────────────────────────────────load again──────────────────────────────┘
 
 Where this differs from upstream, because on one machine the activator is always in the path (§17):
-* upstream asks whether the activator is in the path (probe, or proxy mode for a grace period) before it removes the last
-  pod. Here it always is, so `scale-to-zero-grace-period` is 0 in effect; the key stays valid. Only the retention waits;
+* upstream asks whether the activator is in the path (probe, or proxy mode for a grace period) before it removes the
+  last pod. Here it always is: `scale-to-zero-grace-period` is 0 in effect, the key stays. Only the retention waits;
 * upstream needs one more reconciliation to go from "no traffic" to 0 pods. Here both happen in one decision.
 
 Source: spec/serving.md §10.8 (machine), §10.10 and §16.9 (conditions), §17 (one machine).

@@ -1,4 +1,4 @@
-"""The decision of §10.6, its vectors of §11 (as printed by Knative's own decider), and what must hold for every load."""
+"""The decision of §10.6, its vectors of §11 (printed by Knative's own decider), and what holds for every load."""
 
 import msgspec
 import pytest
