@@ -16,11 +16,14 @@ class Pod:
     proven: believed to answer; False after a failure, and for a sidecar until its probe passed.
     """
 
+    activator = False
+
     __slots__ = (
         "address",
         "draining",
         "failed_at",
         "in_flight",
+        "lines",
         "listed",
         "owner",
         "pod",
@@ -38,6 +41,8 @@ class Pod:
         self.probing = False
         self.failed_at = 0.0
         self.sidecar = endpoint.sidecar
+        # A queue-proxy reports too: what the activator has counted must not count twice (spec §9.9).
+        self.lines = b"k-proxy-request: activator\r\n" if endpoint.sidecar else b""
         self.proven = endpoint.ready and not endpoint.sidecar
         self.ready = self.draining = False
         self.address = ("", 0)

@@ -9,7 +9,7 @@ Source: RFC 9112 §9.3, §9.6; reliability.md GW-17, GW-18, GW-21.
 
 import asyncio
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, cast
 
 from dataplane.errors import UpstreamProtocol, UpstreamReset
 from dataplane.wire.headers import FieldTable, from_upstream
@@ -57,8 +57,7 @@ class ClientConnection(asyncio.Protocol):
     # ---- transport → us -----------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = transport = cast(asyncio.Transport, transport)  # uvloop's is one in all but name
         transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES)
 
     def data_received(self, data: bytes) -> None:

@@ -21,7 +21,7 @@ import asyncio
 import enum
 import socket
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, cast
 
 import msgspec
 
@@ -150,8 +150,7 @@ class ServerConnection(asyncio.Protocol):
     # ---- transport → us (asyncio.Protocol) ----------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = transport = cast(asyncio.Transport, transport)  # uvloop's is one in all but name
         transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES)
         name = transport.get_extra_info("peername")
         self.peer = name[0] if isinstance(name, tuple) else "127.0.0.1"

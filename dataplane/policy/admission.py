@@ -18,7 +18,8 @@ class Slot(Protocol):
 
     address: tuple[str, int]  # where to connect: host, port
     pod: str  # identity of the pod
-    sidecar: bool
+    lines: bytes  # header lines that this upstream needs
+    activator: bool  # not a pod but an activator, which must be told the revision
 
 
 class Waiter(Protocol):

@@ -83,7 +83,7 @@ NEVER_NOMINATED_PREFIXES = (b"k-", b"ce-", b"knative-serving-", b"x-forwarded-")
 class FieldTable:
     """Field by name for one kind of peer. `strict` refuses `_` in names (they alias `-` names in CGI-like servers)."""
 
-    __slots__ = ("_known", "_prefixes", "_strict", "actions")
+    __slots__ = ("_known", "_prefixes", "_strict", "actions", "trusted")
 
     def __init__(
         self, known: dict[bytes, Field], *, drop_prefixes: tuple[bytes, ...] = (), strict: bool = True
@@ -92,6 +92,7 @@ class FieldTable:
         self._prefixes = drop_prefixes
         self._strict = strict
         self.actions: dict[bytes, int] = {}
+        self.trusted = Field.FORWARDED_FOR in known.values()  # forwarding headers of this peer are believed
 
     def learn(self, name: bytes) -> int:
         """The action for a name that `actions` does not hold. Raises BadRequest for one that must not be sent on."""
@@ -169,8 +170,20 @@ _HOST = frozenset(b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWX
 _HOST_REFUSED = frozenset(b",;=!$&'()*+")  # legal in a reg-name, never in a host we route; a list is GW-06
 
 
+_hosts: dict[bytes, bytes] = {}  # as received → normal; the same few hosts come again and again
+
+
 def normal_host(value: bytes) -> bytes:
     """Host without port, lower case, no trailing dot; for routing. Raises BadRequest("host") when malformed (GW-06)."""
+    known = _hosts.get(value)
+    if known is None:
+        known = _normal_host(value)
+        if len(_hosts) < NAMES_MAX:
+            _hosts[value] = known
+    return known
+
+
+def _normal_host(value: bytes) -> bytes:
     if not value or not _HOST.issuperset(value) or not _HOST_REFUSED.isdisjoint(value):
         raise BadRequest("host")
     if value[0] == 0x5B:  # [ipv6]

@@ -46,6 +46,7 @@ _LISTS = frozenset(
 )
 _SINGLE = frozenset((_HOST, _CONTENT_LENGTH, _TRANSFER_ENCODING))
 _AROUND_REFUSED = b"\x0b\x0c\x85\xa0\xff"
+_KEEP_ALIVE = frozenset((b"keep-alive", b"Keep-Alive", b"close", b"Close"))
 _CLOSE_TOKENS = frozenset((b"close", b"keep-alive", b"upgrade", b""))
 
 
@@ -60,12 +61,13 @@ class RequestReader:
     __slots__ = (
         "_actions", "_ascii", "_head_bytes", "_head_done", "_learn", "_fields", "_parser",
         "chunked", "content_length", "expect_continue", "host", "host_key", "keep_alive", "method", "minor", "out",
-        "seen", "target", "upgrade",
+        "seen", "target", "trusted", "upgrade",
     )  # fmt: skip
 
     def __init__(self, table: FieldTable) -> None:
         self._actions = table.actions
         self._learn = table.learn
+        self.trusted = table.trusted
         self._parser: httptools.HttpRequestParser | None = None
         self.reset()
 
@@ -151,20 +153,22 @@ class RequestReader:
     # ---- the judgement ----------------------------------------------------------------------
 
     def _judge(self, parser: httptools.HttpRequestParser) -> None:
-        version = parser.get_http_version()
-        if version != "1.1":
-            if version != "1.0":
-                raise VersionNotSupported
-            self.minor = 0
         self.method = parser.get_method()
         self.keep_alive = parser.should_keep_alive()
+        seen = self.seen
+        # Without a Connection field only HTTP/1.1 keeps alive, so the version need not be formatted and compared.
+        if not self.keep_alive or _CONNECTION in seen:
+            version = parser.get_http_version()
+            if version != "1.1":
+                if version != "1.0":
+                    raise VersionNotSupported
+                self.minor = 0
         if self._fields + (len(self.out) >> 2) > FIELDS_MAX:
             raise HeadersTooLarge
         if self._head_bytes > FIELD_BYTES_MAX:
             self._check_sizes()
         if not self._ascii:
             self._check_bytes()
-        seen = self.seen
         host = seen.get(_HOST)
         if host is None:
             if self.minor:
@@ -217,6 +221,16 @@ class RequestReader:
             ):
                 raise BadRequest("nominated")
             self.drop(nominated)
+
+    def header(self, name: bytes) -> bytes | None:
+        """The value of a field by lower-case name, among those passed on and the tag."""
+        if name == b"knative-serving-tag":
+            return self.seen.get(int(Field.TAG))
+        out = self.out
+        for i in range(0, len(out), 4):
+            if out[i].lower() == name:
+                return out[i + 2]
+        return None
 
     def drop(self, names: set[bytes] | frozenset[bytes]) -> None:
         """Take lines out of `out` by lower-case name."""
@@ -375,6 +389,8 @@ class ResponseReader:
         elif action == _UPGRADE:
             self.upgrade = value.lower()
         elif action == _CONNECTION:
+            if value in _KEEP_ALIVE:
+                return
             nominated = {t.strip(b" \t").lower() for t in value.split(b",")} - _CLOSE_TOKENS
             if nominated:
                 self.out = _without(self.out, nominated)
@@ -396,7 +412,7 @@ class ResponseReader:
         if self.chunked and self.content_length >= 0:
             raise UpstreamProtocol
         self.status = status
-        self.keep_alive = parser.should_keep_alive() and parser.get_http_version() == "1.1"
+        self.keep_alive = parser.should_keep_alive()
         self.head_done = True
         if len(self.out) >> 2 > FIELDS_MAX * 2:
             raise UpstreamProtocol
