@@ -247,8 +247,9 @@ class Scaling:
         if self.want >= 0:
             return max(wish, self.want) or -1
         wish = max(wish, scale_min(self.spec))
-        beyond = self.spec.max_scale and self.ready > self.spec.max_scale
-        return wish if wish > self.ready or beyond else -1
+        if self.spec.max_scale and self.ready > self.spec.max_scale:
+            return self.ready  # the bound is next
+        return wish if wish > self.ready else -1
 
     def decision(self, now: float) -> Decision:
         """The present one, with its inputs."""
