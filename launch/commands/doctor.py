@@ -1,0 +1,185 @@
+"""`dataplane doctor`: what on this machine would be in the way; each finding ends with its fix."""
+
+import os
+import platform
+import resource
+import shutil
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import click
+
+from launch.options import data_option
+
+_FILES_WANTED = 4096
+_PYTHON_LEAST = (3, 11)
+
+
+class Finding(NamedTuple):
+    """`level`: ok, warn (works, but worse) or fail. `fix` is empty when ok."""
+
+    level: str
+    about: str
+    found: str
+    fix: str = ""
+
+
+@click.command(short_help="Check this machine; each finding ends with its fix.")
+@data_option
+def command(data: Path) -> int:
+    """Check Python, limits, cgroups, ports, the file system and the running instance. Exit code 1 when one fails."""
+    from launch.tables import GREEN, RED, YELLOW, colourful, painted
+
+    colour = colourful()
+    marks = {"ok": ("++", GREEN), "warn": ("??", YELLOW), "fail": ("!!", RED)}
+    failed = False
+    for finding in findings(data):
+        mark, code = marks[finding.level]
+        failed |= finding.level == "fail"
+        fix = f"  → {finding.fix}" if finding.fix else ""
+        click.echo(f"{painted(mark, code, colour=colour)} {finding.about:<12} {finding.found}{fix}")
+    return 1 if failed else 0
+
+
+def findings(data: Path) -> Iterator[Finding]:
+    """Every check, in the order in which one would repair."""
+    yield _python()
+    yield from _libraries()
+    yield _bytecode()
+    yield _files()
+    yield _processes()
+    yield _cgroups()
+    yield _names()
+    yield _disk(data)
+    yield from _instance(data)
+
+
+def _python() -> Finding:
+    version = platform.python_version()
+    if sys.version_info < _PYTHON_LEAST:
+        return Finding("fail", "python", version, "install Python 3.11 or newer")
+    return Finding("ok", "python", f"{version} ({platform.machine()}, {platform.system().lower()})")
+
+
+def _libraries() -> Iterator[Finding]:
+    from importlib.metadata import PackageNotFoundError, version
+
+    missing, found = [], []
+    for name in ("uvloop", "httptools", "aiohttp", "msgspec", "orjson", "PyYAML", "click"):
+        try:
+            found.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            missing.append(name)
+    if missing == ["uvloop"]:
+        yield Finding("warn", "libraries", "uvloop is missing: asyncio's own loop is used", "pip install uvloop")
+    elif missing:
+        yield Finding("fail", "libraries", f"missing: {', '.join(missing)}", f"pip install {' '.join(missing)}")
+    else:
+        yield Finding("ok", "libraries", ", ".join(found))
+
+
+def _bytecode() -> Finding:
+    if os.environ.get("PYTHONDONTWRITEBYTECODE"):
+        return Finding(
+            "warn",
+            "bytecode",
+            "PYTHONDONTWRITEBYTECODE is set: every start compiles again",
+            "unset PYTHONDONTWRITEBYTECODE",
+        )
+    import click as sample
+
+    cached = getattr(sample, "__cached__", None)
+    if cached and not Path(cached).exists():
+        where = Path(sample.__file__ or "").parent.parent
+        return Finding("warn", "bytecode", "libraries are not compiled", f"python -m compileall -q {where}")
+    return Finding("ok", "bytecode", "compiled")
+
+
+def _files() -> Finding:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    shown = f"open files: {soft} (at most {hard})"
+    if soft < _FILES_WANTED:
+        return Finding("warn", "files", shown, f"ulimit -n {min(65536, hard)}")
+    return Finding("ok", "files", shown)
+
+
+def _processes() -> Finding:
+    soft, _ = resource.getrlimit(resource.RLIMIT_NPROC)
+    if soft not in (resource.RLIM_INFINITY, -1) and soft < 512:
+        return Finding("warn", "processes", f"at most {soft}", "ulimit -u 4096")
+    return Finding("ok", "processes", "unlimited" if soft in (resource.RLIM_INFINITY, -1) else f"at most {soft}")
+
+
+def _cgroups() -> Finding:
+    root = Path("/sys/fs/cgroup")
+    fix = "run under `systemd-run --user --scope -p Delegate=yes`, or as root"
+    if not root.is_dir():
+        return Finding("warn", "cgroups", "none: CPU and memory limits of pods are approximate", "Linux only")
+    version = "v2" if (root / "cgroup.controllers").exists() else "v1"
+    places = [root] if version == "v2" else [root / "memory", root / "cpu"]
+    if all(os.access(place, os.W_OK) for place in places if place.exists()):
+        return Finding("ok", "cgroups", f"{version}, writable")
+    return Finding("warn", "cgroups", f"{version}, not writable: limits fall back to rlimits", fix)
+
+
+def _names() -> Finding:
+    try:
+        found = {info[4][0] for info in socket.getaddrinfo("x.default.localhost", 80, type=socket.SOCK_STREAM)}
+    except OSError:
+        return Finding(
+            "warn",
+            "names",
+            "*.localhost does not resolve in Python here (curl and browsers do it themselves)",
+            "use the header: curl -H 'Host: NAME.NAMESPACE.localhost' http://127.0.0.1:8080",
+        )
+    if found & {"127.0.0.1", "::1"}:
+        return Finding("ok", "names", "*.localhost is loopback")
+    return Finding("warn", "names", f"*.localhost is {', '.join(map(str, found))}", "use -H 'Host: …' with 127.0.0.1")
+
+
+def _disk(data: Path) -> Finding:
+    place = next((one for one in (data, *data.absolute().parents) if one.exists()), Path("/"))
+    free = shutil.disk_usage(place).free
+    if not os.access(place, os.W_OK):
+        return Finding("fail", "data", f"{place.absolute()} is not writable", "name another directory with --data DIR")
+    if free < 200 * 1024 * 1024:
+        return Finding(
+            "warn", "data", f"{free // 1048576} MiB free at {place.absolute()}", "make room, or take another --data"
+        )
+    return Finding("ok", "data", f"{data.absolute()}, {free // 1073741824} GiB free")
+
+
+def _instance(data: Path) -> Iterator[Finding]:
+    from launch.client import Client
+    from launch.instance import Failure, find
+
+    try:
+        instance = find(data)
+    except Failure:
+        yield Finding("ok", "instance", f"none runs on {data}")
+        for name, port in (("http", 8080), ("api", 8001)):
+            yield _port(name, port)
+        return
+    try:
+        answer = Client(instance, answer_s=5.0).text("/readyz?verbose")
+    except Failure as error:
+        yield Finding("fail", "instance", f"pid {instance.pid}: {error.message}", f"kill {instance.pid}; dataplane up")
+        return
+    failed = [line for line in answer.splitlines() if line.startswith("[-]")]
+    if failed:
+        yield Finding("fail", "instance", "; ".join(failed), "see the log of `dataplane up`")
+    else:
+        yield Finding("ok", "instance", f"pid {instance.pid}, http={instance.http} api={instance.api}")
+
+
+def _port(name: str, port: int) -> Finding:
+    with socket.socket() as one:
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            one.bind(("127.0.0.1", port))
+        except OSError:
+            return Finding("warn", f"port {port}", "taken by another program", f"dataplane up --{name} 127.0.0.1:0")
+    return Finding("ok", f"port {port}", "free")
