@@ -174,7 +174,7 @@ class Publisher:
                 self._unsettled.pop(key, None)
             else:
                 self._published[key] = self._unsettled[key] = change.generation
-        for apply in self._subscribers:
+        for apply in tuple(self._subscribers):
             apply(self.snapshot, change)
         for follower in self._followers:
             follower.add(change)

@@ -11,12 +11,12 @@ from msgspec.structs import replace
 
 from controlplane.reconcile.conditions import READY
 from controlplane.reconcile.naming import ROUTES, ROUTING_STATE, ROUTING_STATE_MODIFIED, listed, names_in
-from controlplane.reconcile.outcome import Outcome, key_for, update
+from controlplane.reconcile.outcome import NOTHING, Outcome, key_for, update
 from controlplane.reconcile.view import View
 from controlplane.store.contract import Key, Write
 from dataplane.clock import rfc3339
 from dataplane.resources.meta import condition
-from dataplane.resources.serving import Configuration, Revision, Route
+from dataplane.resources.serving import Configuration, Revision, Route, Service
 
 R = TypeVar("R", Revision, Configuration)
 
@@ -25,6 +25,8 @@ def reconcile(key: Key, view: View, now: float) -> Outcome:
     """`key` of a Route, which may be gone: then nothing is routed by it any more."""
     route = view.get(key)
     assert route is None or isinstance(route, Route)
+    if route is None and view.find(Service, key.namespace, key.name) is not None:
+        return NOTHING  # its Service has announced it and will make it
     gone = route is None or bool(route.metadata.deletion_timestamp)
     routed = _routed(route, view) if route is not None and not gone else frozenset[Key]()
     writes: list[Write] = []

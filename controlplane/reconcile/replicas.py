@@ -23,6 +23,7 @@ from dataplane.resources.core import Pod, PodSpec
 from dataplane.resources.meta import ObjectMeta
 from dataplane.resources.serving import PodAutoscaler, Revision
 
+PODS_MAX = 1_000  # of one revision on one machine, whatever is asked for
 BURST_MAX = 100  # pods per pass; the rest follows at once in the next
 REPLACE_S = 2.0  # a pod that was over before this age is replaced when it has reached it
 
@@ -32,7 +33,7 @@ def reconcile(revision: Revision, view: View, now: float) -> Outcome:
     autoscaler = view.find(PodAutoscaler, meta.namespace, meta.name)
     if autoscaler is None or not controlled_by(autoscaler, revision):
         return NOTHING
-    want = wanted(autoscaler, view.facts.decision(f"{meta.namespace}/{meta.name}"))
+    want = min(PODS_MAX, wanted(autoscaler, view.facts.decision(f"{meta.namespace}/{meta.name}")))
     pods = [pod for pod in view.children(Pod, revision) if not is_leaving(pod)]
     writes: list[Write] = []
     again: float | None = None

@@ -1,0 +1,84 @@
+"""The control plane but for its API and its pods: configuration, publisher, scale desk and reconcilers, wired.
+
+Path: launch → [control] → configmaps, publish.py, scaledesk.py, reconcile/loop.py.
+
+Source: architecture.md "The parts".
+"""
+
+import asyncio
+import random
+from collections.abc import Callable
+
+import msgspec
+
+from controlplane.publish import Publisher
+from controlplane.reconcile.configmaps import LiveConfig
+from controlplane.reconcile.loop import ControlLoop
+from controlplane.reconcile.naming import suffixes
+from controlplane.reconcile.view import Facts, View
+from controlplane.scaledesk import ScaleDesk
+from controlplane.store.contract import Change, Store
+from dataplane.clock import Clock
+from dataplane.telemetry.metrics import Registry
+
+
+class Place(msgspec.Struct, frozen=True, kw_only=True):
+    """Where Services are found. url_port: of the gateway's external listener, shown in URLs when it is not 80."""
+
+    domain: str = "localhost"
+    url_port: int = 80
+
+
+class Control:
+    """Give `publisher.endpoints` to the kubelet, `publisher.subscribe` and `desk` to hops of this process."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        loop: asyncio.AbstractEventLoop,
+        clock: Clock,
+        registry: Registry,
+        place: Place,
+        in_flight: Callable[[str], int | None],
+    ) -> None:
+        """`in_flight`: requests on a pod (uid) now; None when nobody knows."""
+        source = random.SystemRandom()
+        self._store = store
+        self.config = LiveConfig(store=store, domain=place.domain)
+        self._unwatch = store.watch(self._configured)
+        self.desk = ScaleDesk(store=store, clock=clock, changed=lambda revision: self.loop.scaled(revision))
+        self.publisher = Publisher(
+            store=store,
+            config=self.config,
+            loop=loop,
+            generation=max(int(clock.wall() * 1000), store.revision),
+            settled=lambda route: self.loop.settled(route),
+            registry=registry,
+        )
+        facts = Facts(
+            config=self.config,
+            programmed=self.publisher.programmed,
+            decision=self.desk.decision,
+            in_flight=in_flight,
+            suffix=suffixes(source),
+            url_port=place.url_port,
+        )
+        self.view = View(store, facts)
+        self.loop = ControlLoop(store=store, view=self.view, loop=loop, clock=clock, source=source)
+
+    def open(self) -> None:
+        """Publish what is stored, then reconcile it. Hops may subscribe before or after."""
+        self.publisher.open()
+        self.loop.open()
+
+    async def close(self) -> None:
+        self._unwatch()
+        await self.loop.close()
+        self.publisher.close()
+        self.desk.close()
+
+    def _configured(self, change: Change) -> None:
+        if self.config.concerns(change) and self.config.read():
+            self.publisher.reconfigured()
+            self.loop.resync()

@@ -1,0 +1,154 @@
+"""What hops in other processes ask of the control plane: snapshots, scale writes, explanations.
+
+Path: publish.py, scaledesk.py → [hops] → dataplane/runtime/watch.py, autoscaler/actuate.py, `dataplane explain`.
+
+    GET  /dataplane/v1/snapshot?from=GEN   WebSocket: Change frames out, {"applied": GEN} in
+    POST /dataplane/v1/scale/lease         {"token": n}
+    POST /dataplane/v1/scale               ScaleWrite → 200, or 409 when the lease is not the newest (AS-06)
+    GET  /dataplane/v1/explain/ksvc/NS/NAME[?format=text]
+
+The routes are added to the API's application, behind its guard.
+
+Source: architecture.md "The four contracts" 1; reliability.md AS-06, CP-05.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+import msgspec
+from aiohttp import WSCloseCode, WSMsgType, web
+
+from controlplane import explain
+from controlplane.publish import Follower, Publisher
+from controlplane.reconcile.view import View
+from controlplane.scaledesk import ScaleDesk, StaleToken
+from dataplane.net.tasks import Tasks
+from dataplane.resources.scaling import ScaleWrite
+
+log = logging.getLogger(__name__)
+
+PREFIX = "/dataplane/v1"
+FOLLOWERS_MAX = 256
+ANSWER_BYTES_MAX = 1024
+SCALE_BYTES_MAX = 1024 * 1024
+HEARTBEAT_S = 10.0
+
+
+class _Applied(msgspec.Struct, frozen=True):
+    applied: int
+
+
+_ANSWER = msgspec.json.Decoder(_Applied)
+_SCALE = msgspec.json.Decoder(ScaleWrite)
+_ENCODER = msgspec.json.Encoder()
+
+
+class HopsApi:
+    """`routes` for the application; `close` before its shutdown, so that followers leave at once."""
+
+    def __init__(self, *, publisher: Publisher, desk: ScaleDesk, view: View, account: explain.Account) -> None:
+        """`account`: the in-process autoscaler's explanation of a revision, or a function that returns None."""
+        self._publisher = publisher
+        self._desk = desk
+        self._view = view
+        self._account = account
+        self._tasks = Tasks("hops")
+        self._sockets: set[web.WebSocketResponse] = set()
+
+    def routes(self) -> list[web.RouteDef]:
+        return [
+            web.get(f"{PREFIX}/snapshot", self._snapshot),
+            web.post(f"{PREFIX}/scale/lease", _answered(self._lease)),
+            web.post(f"{PREFIX}/scale", _answered(self._scale)),
+            web.get(f"{PREFIX}/explain/ksvc/{{namespace}}/{{name}}", self._explain),
+        ]
+
+    async def close(self) -> None:
+        for socket in list(self._sockets):
+            await socket.close(code=WSCloseCode.SERVICE_RESTART)
+        await self._tasks.close()
+
+    async def _snapshot(self, request: web.Request) -> web.StreamResponse:
+        text = request.query.get("from", "-1")
+        if not text.removeprefix("-").isascii() or not text.removeprefix("-").isdigit() or len(text) > 18:
+            return web.json_response({"error": "from: a generation number was expected"}, status=400)
+        if len(self._sockets) >= FOLLOWERS_MAX:
+            return web.json_response({"error": "too many followers"}, status=503, headers={"Retry-After": "5"})
+        socket = web.WebSocketResponse(heartbeat=HEARTBEAT_S, max_msg_size=ANSWER_BYTES_MAX, compress=False)
+        await socket.prepare(request)
+        wake = asyncio.Event()
+        follower = self._publisher.join(wake.set, generation=int(text))
+        wake.set()
+        self._sockets.add(socket)
+        sending = self._tasks.spawn(self._send(socket, follower, wake), "follower")
+        try:
+            await self._listen(socket, follower)
+        finally:
+            self._sockets.discard(socket)
+            self._publisher.leave(follower)
+            sending.cancel()
+        return socket
+
+    async def _send(self, socket: web.WebSocketResponse, follower: Follower, wake: asyncio.Event) -> None:
+        while not socket.closed:
+            await wake.wait()
+            wake.clear()
+            change = follower.take()
+            if change is None:
+                continue
+            try:
+                await socket.send_str(_ENCODER.encode(change).decode())
+            except ConnectionError:
+                return
+
+    async def _listen(self, socket: web.WebSocketResponse, follower: Follower) -> None:
+        async for message in socket:
+            if message.type is not WSMsgType.TEXT:
+                continue
+            try:
+                answer = _ANSWER.decode(message.data)
+            except msgspec.MsgspecError as error:
+                log.warning("follower_answer_malformed reason=%s", error)
+                await socket.close(code=WSCloseCode.UNSUPPORTED_DATA)
+                return
+            self._publisher.applied(follower, answer.applied)
+
+    async def _lease(self, request: web.Request) -> web.Response:
+        return web.json_response({"token": self._desk.lease()})
+
+    async def _scale(self, request: web.Request) -> web.Response:
+        if (request.content_length or 0) > SCALE_BYTES_MAX:
+            return web.json_response({"error": f"at most {SCALE_BYTES_MAX} bytes"}, status=413)
+        body = await request.content.read(SCALE_BYTES_MAX + 1)
+        while len(body) <= SCALE_BYTES_MAX and (more := await request.content.read(SCALE_BYTES_MAX + 1 - len(body))):
+            body += more
+        if len(body) > SCALE_BYTES_MAX:
+            return web.json_response({"error": f"at most {SCALE_BYTES_MAX} bytes"}, status=413)
+        self._desk.accept(_SCALE.decode(body))
+        return web.json_response({})
+
+    async def _explain(self, request: web.Request) -> web.Response:
+        namespace, name = request.match_info["namespace"], request.match_info["name"]
+        why = explain.explained(namespace, name, self._view, self._account)
+        if why is None:
+            return web.json_response({"error": f'services.serving.knative.dev "{name}" not found'}, status=404)
+        if request.query.get("format") == "text":
+            return web.Response(text=explain.text(why))
+        return web.Response(body=_ENCODER.encode(why), content_type="application/json")
+
+
+def _answered(
+    handler: Callable[[web.Request], Awaitable[web.Response]],
+) -> Callable[[web.Request], Awaitable[web.Response]]:
+    """Faults of the caller as statuses."""
+
+    async def answer(request: web.Request) -> web.Response:
+        try:
+            return await handler(request)
+        except StaleToken as stale:
+            return web.json_response({"error": str(stale)}, status=409)
+        except msgspec.MsgspecError as error:
+            return web.json_response({"error": str(error)}, status=400)
+
+    return answer
