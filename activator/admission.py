@@ -10,7 +10,7 @@ from collections.abc import Callable
 from activator.hold import Bytes, Hold, HoldSettings, Watcher
 from activator.pods import Pod
 from activator.probe import Prober
-from dataplane.errors import NoCapacity
+from dataplane.errors import Draining, NoCapacity
 from dataplane.net.engine import Engine
 from dataplane.policy.admission import Slot, Waiter
 from dataplane.resources.snapshot import Change, Revision, Snapshot
@@ -93,6 +93,15 @@ class Activator:
 
     def hold(self, revision: str) -> Hold | None:
         return self._holds.get(revision)
+
+    def waiting(self) -> int:
+        """Requests waiting now, over all revisions."""
+        return sum(hold.depth for hold in self._holds.values())
+
+    def hand_back(self) -> None:
+        """This process is going away: whoever still waits may be sent elsewhere (AC-06)."""
+        for hold in self._holds.values():
+            hold.refuse_all(Draining)
 
     def in_flight(self, pod: str) -> int | None:
         """Requests on a pod now, None when it is not known here: scale-in asks before it picks a victim."""

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import msgspec
 
 from activator.pods import Pod
-from dataplane.errors import ConnectFailed, NoCapacity, QueueFull, QueueTimeout
+from dataplane.errors import ConnectFailed, DataplaneError, NoCapacity, QueueFull, QueueTimeout
 from dataplane.net.timers import NEVER, Timers
 from dataplane.policy.admission import Waiter
 from dataplane.policy.meter import Meter
@@ -182,7 +182,7 @@ class Hold:
 
     def on_timer(self, now: float) -> None:
         if now >= self._suspect_since + SUSPECT_PATIENCE_S:
-            self._refuse_all(ConnectFailed)
+            self.refuse_all(ConnectFailed)
             return
         while self._waiting:
             waiter, place = next(iter(self._waiting.items()))
@@ -196,7 +196,7 @@ class Hold:
     def close(self) -> None:
         """The revision is gone: whoever waits is told, what runs may end."""
         self.removed = True
-        self._refuse_all(NoCapacity)
+        self.refuse_all(NoCapacity)
         self._timers.forget(self)
 
     # ---- helpers ------------------------------------------------------------------------------
@@ -255,10 +255,11 @@ class Hold:
         if self._waiting:
             self._grant()
             if self.failed and not usable:
-                self._refuse_all(NoCapacity)
+                self.refuse_all(NoCapacity)
             self._arm(now)
 
-    def _refuse_all(self, error: type[ConnectFailed] | type[NoCapacity]) -> None:
+    def refuse_all(self, error: type[DataplaneError]) -> None:
+        """Everybody who waits is told the same."""
         now = self._clock()
         while self._waiting:
             waiter = next(iter(self._waiting))

@@ -41,6 +41,7 @@ class DataplaneError(Exception):
     status: ClassVar[int] = 500
     retry_after_s: ClassVar[int | None] = None  # sent as Retry-After
     body: ClassVar[bytes] = b""  # text/plain when not empty
+    not_processed: ClassVar[bool] = False  # the request was not looked at: whoever sent it may send it elsewhere
 
 
 class ClientFault(DataplaneError):
@@ -114,7 +115,7 @@ class TooManyConnections(Overloaded):
 
 
 class Draining(Overloaded):
-    code, body = "draining", b"shutting down\n"
+    code, body, not_processed = "draining", b"shutting down\n", True
 
 
 class UpstreamFault(DataplaneError):

@@ -7,6 +7,7 @@ Source: spec/serving.md §6.6, §6.8, §6.10; reliability.md GW-11, GW-12.
 
 from dataplane.errors import DataplaneError
 from dataplane.net.admitted import Admitted
+from dataplane.net.client import ClientConnection
 from dataplane.net.engine import Engine
 from dataplane.net.server import ServerConnection
 from dataplane.policy.admission import Admission, Slot
@@ -110,6 +111,10 @@ class Forward(Admitted):
                 forwarded, self.target.hop_lines if slot.activator else slot.lines, arm.set_lines, framing,
             )
         )  # fmt: skip
+
+    def _not_processed(self, connection: ClientConnection) -> bool:
+        slot = self.slot
+        return slot is not None and slot.activator and connection.reader.header(b"x-dp-not-processed") is not None
 
     def _ended(self, error: DataplaneError | None) -> None:
         self.engine.retry_budget.active -= 1

@@ -18,6 +18,7 @@ from dataplane.errors import (
     ClientGone,
     ConnectFailed,
     DataplaneError,
+    Draining,
     UpstreamProtocol,
     UpstreamReset,
     UpstreamTimeout,
@@ -75,6 +76,10 @@ class Relay:
     def _released(self, *, failed: bool) -> None:
         """The upstream of the present attempt is no longer used."""
         raise NotImplementedError
+
+    def _not_processed(self, connection: ClientConnection) -> bool:
+        """Does this response say that the request was not looked at? Only our own hops are asked (rule 5)."""
+        return False
 
     def _ended(self, error: DataplaneError | None) -> None:
         """The exchange is over; `status` is what the client got (0: nothing). Count it."""
@@ -219,6 +224,11 @@ class Relay:
             if reader.status == 101:
                 self._open_tunnel(connection)
                 return
+            if reader.status == 503 and self._not_processed(connection):
+                self.up = None
+                connection.close()
+                self._failed(Draining(), reused=False, not_processed=True)
+                return
             self.started = True
             self.status = reader.status
             self.kept = None
@@ -340,7 +350,7 @@ class Relay:
         self._ended(None)
         self.down.finish(keep=self.request.keep_alive and not self.close_after)
 
-    def _failed(self, error: DataplaneError, *, reused: bool) -> None:
+    def _failed(self, error: DataplaneError, *, reused: bool, not_processed: bool = False) -> None:
         """An attempt ended before it gave a response byte."""
         budget = self.engine.retry_budget
         again = may_retry(
@@ -348,7 +358,7 @@ class Relay:
             attempt=self.attempt,
             response_started=False,
             bytes_written=self.wrote,
-            not_processed=False,
+            not_processed=not_processed,
             reused=reused,
             body_bytes=self.body_bytes,
             body_buffered=self.body_done and self.kept is not None,

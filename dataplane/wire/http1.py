@@ -352,6 +352,14 @@ class ResponseReader:
             cause = error.__context__
             raise (cause if isinstance(cause, UpstreamProtocol) else UpstreamProtocol()) from None
 
+    def header(self, name: bytes) -> bytes | None:
+        """The value of a passed-on field by lower-case name."""
+        out = self.out
+        for i in range(0, len(out), 4):
+            if out[i].lower() == name:
+                return out[i + 2]
+        return None
+
     def feed_eof(self) -> bool:
         """The peer closed. True: that was the regular end of a body without a length."""
         if self.head_done and self._until_close and not self.complete:

@@ -44,6 +44,8 @@ def failure(error: DataplaneError, *, head_only: bool = False, close: bool = Tru
     headers: Headers = [(b"x-dp-error", error.code.encode())]
     if error.retry_after_s is not None:
         headers.append((b"retry-after", b"%d" % error.retry_after_s))
+    if error.not_processed:
+        headers.append((b"x-dp-not-processed", b"true"))
     body = error.body
     if body:
         headers.append((b"content-type", b"text/plain; charset=utf-8"))

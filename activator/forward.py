@@ -1,0 +1,67 @@
+"""One exchange to one pod under its own limit; the activator's part of it.
+
+Path: accept.py → admission.py → [forward] → net/relay.py → queue-proxy or pod.
+
+Source: spec/serving.md §8.4, §8.6.
+"""
+
+from dataplane.errors import DataplaneError
+from dataplane.net.admitted import Admitted
+from dataplane.net.engine import Engine
+from dataplane.net.server import ServerConnection
+from dataplane.policy.admission import Admission, Slot
+from dataplane.resources.snapshot import Revision
+from dataplane.telemetry.metrics import HistogramFamily
+from dataplane.wire.forwarding import next_hop
+from dataplane.wire.headers import Field
+
+LABELS_DURATION = (
+    "k8s_namespace_name", "kn_service_name", "kn_configuration_name", "kn_revision_name", "http_response_status_code",
+)  # fmt: skip
+_ORIGINAL_HOST = int(Field.ORIGINAL_HOST)
+
+
+class Forward(Admitted):
+    """A request of the activator. `start()` once."""
+
+    __slots__ = ("duration", "labels")
+
+    def __init__(
+        self,
+        engine: Engine,
+        down: ServerConnection,
+        admission: Admission,
+        revision: Revision,
+        duration: HistogramFamily,
+    ) -> None:
+        super().__init__(engine, down, admission, f"{revision.namespace}/{revision.name}")
+        self.duration = duration
+        self.labels = (revision.namespace, revision.service, revision.configuration, revision.name)
+        engine.retry_budget.active += 1
+        self.limit(
+            timeout_s=revision.timeout_s,
+            response_start_s=revision.response_start_timeout_s,
+            idle_s=revision.idle_timeout_s,
+        )
+
+    def head_for(self, slot: Slot) -> bytes:
+        request = self.request
+        parts = [request.method, b" ", request.target, b" HTTP/1.1\r\nhost: ", request.host, b"\r\n", *request.out]
+        original = request.seen.get(_ORIGINAL_HOST)
+        if original is not None:
+            parts += (b"k-original-host: ", original, b"\r\n")
+        parts += (next_hop(self.down.peer.encode(), request.host, request.seen), slot.lines)
+        if request.content_length >= 0:
+            parts.append(b"content-length: %d\r\n\r\n" % request.content_length)
+        elif request.chunked:
+            parts.append(b"transfer-encoding: chunked\r\n\r\n")
+        elif request.upgrade:
+            parts.append(b"connection: Upgrade\r\nupgrade: " + request.upgrade + b"\r\n\r\n")
+        else:
+            parts.append(b"\r\n")
+        return b"".join(parts)
+
+    def _ended(self, error: DataplaneError | None) -> None:
+        self.engine.retry_budget.active -= 1
+        status = str(self.status or (error.status if error else 0))
+        self.duration.cell(*self.labels, status).observe(self.engine.clock() - self.arrived)
