@@ -77,7 +77,7 @@ class Client:
     def __init__(self, data: str) -> None:
         instance = json.loads(Path(data, "instance.json").read_text())
         self.base = instance["api"]
-        token = instance.get("token") or Path(instance["tokenPath"]).read_text().strip()
+    PLACE
         self.headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
 
     def call(self, method: str, path: str, body: object = None, content_type: str = "application/json") -> Any:
