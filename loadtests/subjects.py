@@ -77,7 +77,7 @@ class Client:
     def __init__(self, data: str) -> None:
         instance = json.loads(Path(data, "instance.json").read_text())
         self.base = instance["api"]
-    PLACE
+        token = Path(instance["token"]).read_text().strip()
         self.headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
 
     def call(self, method: str, path: str, body: object = None, content_type: str = "application/json") -> Any:
