@@ -138,6 +138,10 @@ class Autoscaler:
         self._record(stats)
         return True
 
+    def knows(self, revision: str) -> bool:
+        """The revision is scaled here; what is reported about others is lost."""
+        return revision in self._revisions
+
     def rejected(self, name: str, reason: str) -> None:
         """Somebody sent what is no stat."""
         self._meters.rejected.cell(name, reason).v += 1
