@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from activator.settings import ActivatorSettings
 from dataplane.runtime.config import Loaded, Setting, config_files, load
 from gateway.settings import GatewaySettings
 
@@ -68,6 +69,7 @@ class UpSettings(msgspec.Struct, frozen=True, kw_only=True):
 SECTIONS: Mapping[str, type[msgspec.Struct]] = {
     "up": UpSettings,
     "gateway": GatewaySettings,
+    "activator": ActivatorSettings,
     "log": LogSettings,
 }
 

@@ -86,17 +86,16 @@ class FileWatcher:
     async def _read(self, signature: _Signature | None) -> None:
         self._seen = signature
         try:
-            new = await asyncio.to_thread(read_snapshot, self._path)
+            self._install(await asyncio.to_thread(read_snapshot, self._path))
         except ConfigFault as error:
             self._error = str(error)
             self._meters.errors.v += 1
             self._meters.reachable.v = 0
             for line in self._error.splitlines():
                 log.error("snapshot_file_refused error=%s", line)
-            return
-        self._error = ""
-        self._meters.reachable.v, self._meters.age.v = 1, 0
-        self._install(new)
+        else:
+            self._error = ""
+            self._meters.reachable.v, self._meters.age.v = 1, 0
 
     def _install(self, new: Snapshot) -> None:
         old = self._snapshot

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 OnChange = Callable[[Snapshot, Change], None]
-"""Called on the loop with the new snapshot and what differs from the one before. Returns when it is in force."""
+"""Called on the loop with the new snapshot and what differs from the one before. Returns when it is in force.
+Raises ConfigFault when it cannot be: the hop then serves what it had."""
 
 FRAME_BYTES_MAX = 256 * 1024 * 1024
 _BACKOFF_FIRST_S, _BACKOFF_FACTOR, _BACKOFF_MAX_S = 0.1, 1.5, 5.0
@@ -165,7 +166,11 @@ class Follower:
             raise ValueError(f"refused a change: {error}") from None
         if change.base == -1 and self._snapshot is not None:
             snapshot, change = shared(self._snapshot, snapshot)
-        self._install(snapshot, change)
+        try:
+            self._install(snapshot, change)
+        except ConfigFault as error:  # the hop kept what it had
+            self._forget()
+            raise ValueError(f"the hop refused a change: {error}") from None
         return snapshot.generation
 
     def _forget(self) -> None:
@@ -192,7 +197,11 @@ class Follower:
         log.warning("serving_last_good_snapshot generation=%d", kept.snapshot.generation)
         self._saved = kept.snapshot
         self._heard_at = asyncio.get_running_loop().time() - kept.age_s
-        self._install(kept.snapshot, full(kept.snapshot))
+        try:
+            self._install(kept.snapshot, full(kept.snapshot))
+        except ConfigFault as error:
+            self._meters.errors.v += 1
+            log.error("last_good_snapshot_refused error=%s", error)
 
     async def _keep(self, cache: LastGood) -> None:
         """Write the newest snapshot when it differs; once more when this ends."""

@@ -33,9 +33,11 @@ def command(what: str, namespace: str, data: Path, output: str) -> int:
         if output == "json":
             click.echo(json.dumps(body, indent=2, ensure_ascii=False))
             return 0
-        from controlplane.explain import rendered
+        import msgspec
 
-        click.echo("\n".join(rendered(body)))
+        from controlplane.explain import ServiceWhy, text
+
+        click.echo(text(msgspec.convert(body, ServiceWhy)), nl=False)
         return 0
     from launch.fieldpath import described
     from launch.instance import Failure

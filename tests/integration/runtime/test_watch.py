@@ -8,6 +8,7 @@ import msgspec
 from aiohttp import WSMsgType, web
 
 from dataplane.clock import SYSTEM, Clock
+from dataplane.errors import ConfigFault
 from dataplane.net.tasks import Tasks
 from dataplane.resources.snapshot import Change, Revision, Snapshot, full
 from dataplane.runtime.lastgood import LastGood
@@ -187,4 +188,24 @@ async def test_the_last_snapshot_is_on_disk_after_an_orderly_end(tmp_path: Path)
     kept = cache.load()
     assert kept is not None
     assert kept.snapshot.generation == 20
+    await server.stop()
+
+
+async def test_a_change_that_the_hop_refuses_is_not_acknowledged_and_asked_for_again() -> None:
+    server, hop = ControlPlane(), Hop()
+    server.first = [full(Snapshot(generation=5, revisions={"d/a": _revision("a")}))]
+    refused: list[int] = []
+
+    def picky(snapshot: Snapshot, change: Change) -> None:
+        if not refused:
+            refused.append(snapshot.generation)
+            raise ConfigFault("not yet")
+
+    follower = Follower(
+        url=await server.start(), token=Redacted("t"), on_change=picky, tasks=hop.tasks, registry=hop.registry
+    )
+    follower.start()
+    assert await server.applied.get() == 5
+    assert (refused, len(server.asked), server.applied.qsize()) == ([5], 2, 0)
+    await hop.tasks.close()
     await server.stop()

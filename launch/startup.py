@@ -1,0 +1,90 @@
+"""What every long-running command does around its composition root: settings, limits, logs, the exit code.
+
+Path: launch/commands/{up,gateway,activator,…}.py → [startup] → runtime/process.py → composition root.
+"""
+
+import functools
+import gc
+import resource
+import sys
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import click
+
+from dataplane.clock import SYSTEM, Clock
+from dataplane.errors import ConfigFault
+from dataplane.runtime import process
+from dataplane.runtime.config import Loaded
+from dataplane.runtime.process import Lifecycle
+from dataplane.telemetry.logs import Logs, Redacted
+from dataplane.telemetry.metrics import Registry
+from launch.instance import Failure
+from launch.settings import LogSettings, loaded
+
+
+class Ground(NamedTuple):
+    """What a composition root stands on."""
+
+    life: Lifecycle
+    settings: Loaded
+    registry: Registry
+    clock: Clock
+
+
+Root = Callable[[Ground], Awaitable[None]]
+
+
+def run(root: Root, flags: Mapping[str, object], sets: tuple[str, ...] = ()) -> int:
+    """Run `root` until a signal; returns the exit code. Raises Failure on settings that are wrong."""
+    try:
+        settings = loaded({**flags, **parsed_sets(sets)})
+    except ConfigFault as error:
+        raise Failure(str(error)) from None
+    registry = Registry()
+    wanted = settings.section("log", LogSettings)
+    _raise_file_limit()
+    logs = Logs(level=wanted.level, format_=wanted.format, stream=sys.stderr, registry=registry)
+    try:
+        return process.run(functools.partial(_composed, root, settings, registry))
+    finally:
+        logs.close()
+
+
+async def _composed(root: Root, settings: Loaded, registry: Registry, life: Lifecycle) -> None:
+    try:
+        await root(Ground(life, settings, registry, SYSTEM))
+    except Failure as error:
+        raise ConfigFault(error.message) from None
+    # What was made so far lives as long as the process: the collector need not look at it again on the request path.
+    gc.collect()
+    gc.freeze()
+
+
+def parsed_sets(sets: tuple[str, ...]) -> dict[str, object]:
+    """`--set gateway.idle_timeout_s=30` → flags."""
+    out: dict[str, object] = {}
+    for one in sets:
+        key, equals, value = one.partition("=")
+        if not equals or "." not in key:
+            raise click.UsageError(f"--set {one}: expected SECTION.FIELD=VALUE, see `dataplane config`")
+        out[key.replace("-", "_")] = value
+    return out
+
+
+def token_from(path: str) -> Redacted:
+    """The bearer token in a file; "" without a path. Raises Failure."""
+    if not path:
+        return Redacted("")
+    try:
+        return Redacted(Path(path).read_text().strip())
+    except OSError as error:
+        raise Failure(f"--token-file {path}: {error.strerror}") from None
+
+
+def _raise_file_limit() -> None:
+    """Every connection is a descriptor; the hard limit is what the administrator allows."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
