@@ -27,7 +27,7 @@ DOMAIN_FIELDS = frozenset({"Name", "Namespace", "Domain"})
 DOMAIN_MAPS = frozenset({"Annotations", "Labels"})
 TAG_FIELDS = frozenset({"Name", "Tag"})
 CONTAINER_FIELDS = frozenset({"Name", "Namespace"})
-_LABEL_MAPS = frozenset({"Annotations", "Labels"})
+LABEL_MAPS = frozenset({"Annotations", "Labels"})
 _DOMAIN = re.compile(r"(?=.{1,253}\Z)[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?(\.[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)*\.?")
 
 
@@ -193,7 +193,7 @@ def _defaults(data: Data) -> settings.Defaults:
     read.require(limit >= 1, f"expected 1 <= {limit} <= 2147483647: container-concurrency-max-limit")
     read.require(0 <= concurrency <= limit, f"expected 0 <= {concurrency} <= {limit}: container-concurrency")
     for template in (out.container_name_template, out.init_container_name_template):
-        parse_template(template, CONTAINER_FIELDS, _LABEL_MAPS)
+        parse_template(template, CONTAINER_FIELDS, LABEL_MAPS)
     return out
 
 
