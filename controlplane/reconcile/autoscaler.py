@@ -15,7 +15,7 @@ from controlplane.annotations import AUTOSCALING, PROGRESS_DEADLINE
 from controlplane.knative_config import KnativeConfig, resolve_autoscaling
 from controlplane.reconcile.conditions import Conditions, is_true
 from controlplane.reconcile.naming import REVISION, REVISION_UID, ROUTING_STATE, deployment_name
-from controlplane.reconcile.outcome import NOTHING, Outcome, owner, update
+from controlplane.reconcile.outcome import NOTHING, Outcome, controlled_by, owner, update
 from controlplane.reconcile.pods import ready_count
 from controlplane.reconcile.view import View
 from dataplane.resources.core import Container, Pod
@@ -42,7 +42,7 @@ _TIMED_OUT = ("TimedOut", "The target could not be activated.")
 def reconcile(autoscaler: PodAutoscaler, view: View, now: float) -> Outcome:
     meta, status = autoscaler.metadata, autoscaler.status
     revision = view.find(Revision, meta.namespace, meta.name)
-    if revision is None:
+    if revision is None or not controlled_by(autoscaler, revision):
         return NOTHING
     decision = view.facts.decision(f"{meta.namespace}/{meta.name}")
     ready = ready_count(view.children(Pod, revision))
@@ -172,7 +172,8 @@ def _mark_active(marks: Conditions, *, want: int, ready: int, minimum: int) -> N
     """§16.9. Unknown here means: activating."""
     before = marks[ACTIVE]
     if want == 0 or minimum == 0:
-        gave_up = before.status == "Unknown" and before.reason == "Queued" and minimum > 0
+        activating = before.status == "Unknown" and before.reason == _QUEUED[0]
+        gave_up = minimum > 0 and (activating or (before.status == "False" and before.reason == _TIMED_OUT[0]))
         marks.false(ACTIVE, *(_TIMED_OUT if gave_up else _NO_TRAFFIC))
     elif ready < minimum:
         marks.unknown(ACTIVE, *_QUEUED)

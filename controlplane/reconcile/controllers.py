@@ -113,6 +113,7 @@ AUTOSCALER = Controller(
 )
 REVISION = Controller("revision", serving.Revision, _present(serving.Revision, revision.reconcile), _of_revision)
 ROUTE = Controller("route", serving.Route, _present(serving.Route, route.reconcile), _of_route)
+LABELER = Controller("labeler", serving.Route, labeler.reconcile, _of_labeler)
 
 CONTROLLERS: tuple[Controller, ...] = (
     Controller("ownership", None, ownership.reconcile, _of_ownership),
@@ -126,6 +127,6 @@ CONTROLLERS: tuple[Controller, ...] = (
         _of_configuration,
     ),
     ROUTE,
-    Controller("labeler", serving.Route, labeler.reconcile, _of_labeler),
+    LABELER,
     Controller("service", serving.Service, _present(serving.Service, service.reconcile), _of_service),
 )

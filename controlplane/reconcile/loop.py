@@ -15,7 +15,7 @@ import random
 import uuid
 from typing import NamedTuple
 
-from controlplane.reconcile.controllers import AUTOSCALER, CONTROLLERS, REPLICAS, REVISION, ROUTE, Controller
+from controlplane.reconcile.controllers import AUTOSCALER, CONTROLLERS, LABELER, REPLICAS, REVISION, ROUTE, Controller
 from controlplane.reconcile.events import recorded
 from controlplane.reconcile.outcome import Outcome, born, key_for
 from controlplane.reconcile.view import View
@@ -108,6 +108,8 @@ class ControlLoop:
             for controller in CONTROLLERS:
                 if controller.kind is None or key[:2] == key_for(controller.kind, "", "")[:2]:
                     self._enqueue(_Item(controller.name, key))
+        for key in self._view.routing():  # of Routes that are gone, too: a crash may have come between
+            self._enqueue(_Item(LABELER.name, key))
 
     def scaled(self, revision: str) -> None:
         """A decision about `namespace/name` is there. Pods first."""

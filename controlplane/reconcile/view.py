@@ -62,6 +62,9 @@ class _Index:
     def get(self, word: object) -> tuple[Key, ...]:
         return tuple(self._sets.get(word, ()))
 
+    def words(self) -> tuple[object, ...]:
+        return tuple(self._sets)
+
 
 class View:
     """`open` first; then `note` every change of the store, in order."""
@@ -75,7 +78,7 @@ class View:
         self._indexed: dict[Key, Resource] = {}
         self._owned = _Index()  # owner uid → dependents
         self._referring = _Index()  # Configuration or Revision → Routes, Configurations that name it
-        self._routed = _Index()  # namespace/route → objects whose routes annotation lists it
+        self._routed = _Index()  # Route → objects whose routes annotation lists it
         self._uids: dict[str, Key] = {}
 
     def open(self) -> None:
@@ -123,7 +126,11 @@ class View:
 
     def routed(self, route: Key) -> tuple[Key, ...]:
         """Revisions and Configurations that carry this Route in their routes annotation."""
-        return self._routed.get((route.namespace, route.name))
+        return self._routed.get(route)
+
+    def routing(self) -> tuple[Key, ...]:
+        """Routes that some routes annotation lists, whether they exist or not."""
+        return tuple(word for word in self._routed.words() if isinstance(word, Key))
 
     def all_keys(self) -> tuple[Key, ...]:
         """Everything that there is: for a resync."""
@@ -154,7 +161,7 @@ class View:
                 named = key_for(serving.Revision, one.metadata.namespace, one.spec.template.metadata.name)
                 words.append((self._referring, named))
             names = names_in(one.metadata.annotations.get(ROUTES, ""))
-            words += [(self._routed, (one.metadata.namespace, name)) for name in names]
+            words += [(self._routed, key_for(serving.Route, one.metadata.namespace, name)) for name in names]
         return words
 
 

@@ -132,18 +132,11 @@ class World:
                 for key in self.view.all_keys():
                     if controller.kind is None or key[:2] == key_for(controller.kind, "", "")[:2]:
                         self.execute(controller.reconcile(key, self.view, self.now))
-            for key in self.gone_routes():
+            for key in self.view.routing():
                 self.look("labeler", serving.Route, key.name)
             if self.store.revision == before:
                 return
         raise AssertionError("the reconcilers do not come to rest")
-
-    def gone_routes(self) -> list[Any]:
-        names = set()
-        for one in (*self.all(serving.Revision), *self.all(serving.Configuration)):
-            names |= {n for n in one.metadata.annotations.get("serving.knative.dev/routes", "").split(",") if n}
-        keys = [key_for(serving.Route, "default", name) for name in sorted(names)]
-        return [key for key in keys if self.store.get(key) is None]
 
     # the kubelet
 
