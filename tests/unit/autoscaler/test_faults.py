@@ -18,7 +18,7 @@ SPEC = msgspec.structs.replace(READY, total=10, target=7)
 
 
 class Reporter:
-    """A reporter behind a link, as StatsLink and Collector drive it: a stat a second while it has load, else a frame."""
+    """A reporter behind a link, as StatsLink drives it: a stat a second while it has load, else an empty frame."""
 
     def __init__(self, world, name, link):
         self.world, self.name, self.link = world, name, link
@@ -233,7 +233,7 @@ def test_AS_03_wall_clock_jumps_change_no_decision(jump):
 
 
 def test_AS_03_golden_trace():
-    """Load as above, pods a second after they are wanted. A change here is a change of behaviour: say so in changes/."""
+    """Load as above, pods a second after they are wanted. A change here is one of behaviour: say so in changes/."""
 
     async def main():
         world = World(SPEC)
