@@ -59,7 +59,7 @@ class RequestReader:
     """
 
     __slots__ = (
-        "_actions", "_ascii", "_head_bytes", "_head_done", "_learn", "_fields", "_parser",
+        "_actions", "_ascii", "_head_bytes", "_head_done", "_learn", "_fields", "_line", "_parser",
         "chunked", "content_length", "expect_continue", "host", "host_key", "keep_alive", "method", "minor", "out",
         "seen", "target", "trusted", "upgrade",
     )  # fmt: skip
@@ -74,6 +74,7 @@ class RequestReader:
     def reset(self) -> None:
         """Ready for the next head."""
         self._ascii = True
+        self._line: bytes | None = b""  # the request line as far as it came; None: seen and sound
         self._head_bytes = 0
         self._head_done = False
         self._fields = 0
@@ -96,6 +97,8 @@ class RequestReader:
         parser = self._parser
         if parser is None:
             parser = self._parser = httptools.HttpRequestParser(self)
+        if self._line is not None:
+            self._check_line(data)
         self._head_bytes += len(data)
         if not data.isascii():
             self._ascii = False
@@ -149,12 +152,13 @@ class RequestReader:
 
     def on_headers_complete(self) -> None:
         self._head_done = True
+        assert self._parser is not None
+        self.keep_alive = self._parser.should_keep_alive()  # llhttp forgets it once the message is complete
 
     # ---- the judgement ----------------------------------------------------------------------
 
     def _judge(self, parser: httptools.HttpRequestParser) -> None:
         self.method = parser.get_method()
-        self.keep_alive = parser.should_keep_alive()
         seen = self.seen
         # Without a Connection field only HTTP/1.1 keeps alive, so the version need not be formatted and compared.
         if not self.keep_alive or _CONNECTION in seen:
@@ -170,8 +174,8 @@ class RequestReader:
         if not self._ascii:
             self._check_bytes()
         host = seen.get(_HOST)
-        if host is None:
-            if self.minor:
+        if not host:
+            if self.minor or host is not None:
                 raise BadRequest("host")
             host = b""
         if self.target[:1] != b"/":
@@ -259,6 +263,21 @@ class RequestReader:
             raise BadRequest("host")
         self.target = path if path[:1] == b"/" else b"/" + path
         return authority
+
+    def _check_line(self, data: bytes) -> None:
+        """Exactly two spaces in a request line: llhttp forgives more, others read another target then (RFC 9112 §3)."""
+        end = data.find(b"\r\n")
+        if end > 0 and not self._line:
+            line = data[:end]
+        else:
+            whole = (self._line or b"") + data
+            line, separator, _ = whole.lstrip(b"\r\n").partition(b"\r\n")
+            if not separator:
+                self._line = whole[: TARGET_BYTES_MAX * 2]
+                return
+        self._line = None
+        if line.count(b" ") != 2:
+            raise BadRequest("request_line")
 
     def _check_sizes(self) -> None:
         for i in range(0, len(self.out), 4):
