@@ -41,8 +41,8 @@ class Relay:
     __slots__ = (
         "engine", "down", "request", "up", "origin", "head",  # wiring
         "kept", "kept_bytes", "body_bytes", "body_done",  # the request body: kept until sent, or while repeatable
-        "started", "over", "dialling", "attempt", "wrote", "chunked_out", "close_after", "status", "extra",
-        "arrived", "total_at", "start_at", "idle_s", "touched",  # deadlines, loop seconds
+        "started", "over", "dialling", "attempt", "wrote", "chunked_out", "close_after", "half_closed", "status",
+        "extra", "arrived", "total_at", "start_at", "idle_s", "touched",  # deadlines, loop seconds
     )  # fmt: skip
 
     timeout_error: ClassVar[type[DataplaneError]] = UpstreamTimeout
@@ -59,6 +59,7 @@ class Relay:
         self.body_bytes = 0
         self.body_done = self.request.content_length <= 0 and not self.request.chunked
         self.started = self.over = self.dialling = self.wrote = self.chunked_out = self.close_after = False
+        self.half_closed = False  # a tunnel of which one side has ended
         self.attempt = 0
         self.status = 0
         self.extra = b""
@@ -176,6 +177,7 @@ class Relay:
         up = self.up
         if up is not None and up.tunnel:
             up.write_eof()
+            self._one_side_ended()
         elif peer_is_gone(self.down):
             self.on_client_gone(None)
             self.down.cut()
@@ -278,6 +280,7 @@ class Relay:
 
     def on_tunnel_eof(self) -> None:
         self.down.end_tunnel()
+        self._one_side_ended()
 
     def on_upstream_blocked(self) -> None:
         self.down.pause_body()
@@ -393,6 +396,15 @@ class Relay:
         if up is not None:
             up.close()
         self._released(failed=False)
+
+    def _one_side_ended(self) -> None:
+        if not self.half_closed:
+            self.half_closed = True
+            return
+        self.over = True
+        self._detach()
+        self._ended(None)
+        self.down.close()
 
     def _open_tunnel(self, connection: ClientConnection) -> None:
         reader, request = connection.reader, self.request
