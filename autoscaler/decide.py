@@ -149,7 +149,6 @@ class Autoscaler:
     def closed(self, link: int, *, goodbye: bool) -> None:
         """A link ended; `goodbye`: the reporter left on purpose."""
         self._reporters.closed(link, self._loop.time(), goodbye=goodbye)
-        self._wake_all(only_busy=True)
 
     def _record(self, stats: list[Stat]) -> None:
         now = self._loop.time()
@@ -223,12 +222,11 @@ class Autoscaler:
         """The next moment of the grid, strictly after."""
         return (int(after / TICK_S) + 1) * TICK_S
 
-    def _wake_all(self, *, only_busy: bool = False) -> None:
+    def _wake_all(self) -> None:
         now = self._loop.time()
         slot = self._slot(now)
-        for key, scaling in self._revisions.items():
-            if not only_busy or scaling.sources:
-                self._due[key] = min(slot, self._due.get(key, slot))
+        for key in self._revisions:
+            self._due[key] = min(slot, self._due.get(key, slot))
         self._set_timer(now)
 
     def _set_timer(self, now: float) -> None:

@@ -247,9 +247,10 @@ class Scaling:
         if self.want >= 0:
             return max(wish, self.want) or -1
         wish = max(wish, scale_min(self.spec))
-        if self.spec.max_scale and self.ready > self.spec.max_scale:
-            return self.ready  # the bound is next
-        return wish if wish > self.ready else -1
+        present = sum(1 for endpoint in self.endpoints if not endpoint.draining)
+        if self.spec.max_scale and present > self.spec.max_scale:
+            return present  # the bound is next
+        return wish if wish > present else -1
 
     def decision(self, now: float) -> Decision:
         """The present one, with its inputs."""

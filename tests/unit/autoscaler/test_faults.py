@@ -174,6 +174,17 @@ def test_AS_02_nobody_connected_since_the_start_means_nothing():
     run(main)
 
 
+def test_AS_02_when_somebody_connects_at_last_idle_pods_may_go():
+    async def main():
+        world = World(SPEC, pods=1, local=False)
+        await asyncio.sleep(1000)
+        gateways = remote(world, ["gateway"])
+        await seconds(gateways, 70)
+        assert world.want == 0
+
+    run(main)
+
+
 def test_AS_02_not_to_zero_while_a_reporter_that_had_load_is_lost():
     async def main():
         world = World(SPEC, pods=0, local=False)
@@ -354,6 +365,20 @@ def test_AS_05_a_restart_with_requests_waiting_starts_the_first_pod_within_two_s
     run(main)
 
 
+def test_AS_05_pods_that_appear_after_the_restart_are_kept_as_well():
+    async def main():
+        world = World(SPEC)
+        await asyncio.sleep(1)
+        world.scale(6)
+        await world.report(lambda _: 7, 58)
+        assert world.trace == []
+        assert "restart" in world.last.limits
+        await world.report(lambda _: 7, 20)
+        assert world.want == 1
+
+    run(main)
+
+
 def test_AS_05_bounds_hold_during_the_restart_window():
     async def main():
         world = World(msgspec.structs.replace(SPEC, max_scale=4), pods=6)
@@ -374,6 +399,19 @@ def test_AS_07_a_failed_hand_over_is_repeated_with_the_newest_decision():
         assert world.trace[0][0] < 13
         assert world.want == 10
         assert "dataplane_autoscaler_actuation_failures_total 4\n" in world.registry.render()
+
+    run(main)
+
+
+def test_AS_07_an_older_decision_never_follows_a_newer_one():
+    async def main():
+        world = World(SPEC, obey=False)
+        await asyncio.sleep(10)
+        world.failures = 1
+        world.record(1, poke=True)
+        world.change(min_scale=5)
+        await asyncio.sleep(0.5)
+        assert [want for _, want in world.trace] == [5]
 
     run(main)
 
