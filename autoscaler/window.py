@@ -81,7 +81,11 @@ class Window:
     def _linear(self, gap: int) -> float:
         assert self._last is not None
         kept = self.size_s - gap
-        total = sum(self._sums[(self._last - age) % self.size_s] for age in range(kept))
+        end = self._last % self.size_s + 1
+        begin = end - kept
+        total = sum(self._sums[max(0, begin) : end])
+        if begin < 0:
+            total += sum(self._sums[begin:])
         return total / min(self._last - self._first + 1, kept)
 
     def _weighted(self, gap: int) -> float:
