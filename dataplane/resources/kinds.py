@@ -14,7 +14,7 @@ Cells = Callable[[Resource], tuple[object, ...]]
 
 
 class Column(msgspec.Struct, frozen=True):
-    """A printer column after NAME. kind "age" is filled from creationTimestamp by whoever prints."""
+    """A printer column after NAME. type "age": a timestamp, of creation if the cell is None; printed as a duration."""
 
     name: str
     type: str = "string"
@@ -259,7 +259,7 @@ KINDS: tuple[Kind, ...] = (
         short_names=("ev",),
         durable=False,
         cells=_event,
-        columns=(Column("Last Seen"), Column("Type"), Column("Reason"), Column("Object"), Column("Message")),
+        columns=(Column("Last Seen", "age"), Column("Type"), Column("Reason"), Column("Object"), Column("Message")),
     ),
 )
 
