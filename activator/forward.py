@@ -37,7 +37,6 @@ class Forward(Admitted):
         super().__init__(engine, down, admission, f"{revision.namespace}/{revision.name}")
         self.duration = duration
         self.labels = (revision.namespace, revision.service, revision.configuration, revision.name)
-        engine.retry_budget.active += 1
         self.limit(
             timeout_s=revision.timeout_s,
             response_start_s=revision.response_start_timeout_s,
@@ -62,6 +61,5 @@ class Forward(Admitted):
         return b"".join(parts)
 
     def _ended(self, error: DataplaneError | None) -> None:
-        self.engine.retry_budget.active -= 1
         status = str(self.status or (error.status if error else 0))
         self.duration.cell(*self.labels, status).observe(self.engine.clock() - self.arrived)

@@ -208,10 +208,9 @@ class Hold:
                 return min((p for p in self.pods.values() if self._may_try(p)), key=lambda p: p.failed_at, default=None)
             return None
         if avoid and pod.pod == avoid and self.usable > 1:
-            other = self._picker.take()
-            if self._limit:
-                self._picker.freed(pod)
-            return other or pod
+            self._picker.freed(pod)
+            free = (p for p in self.pods.values() if p.usable and p is not pod)
+            return next((p for p in free if not self._limit or p.in_flight < self._limit), pod)
         return pod
 
     def _may_try(self, pod: Pod) -> bool:

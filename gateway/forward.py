@@ -75,7 +75,6 @@ class Forward(Admitted):
         self.target = target
         self.entry = entry
         self.arm = arm
-        engine.retry_budget.active += 1
         revision = target.revision
         self.limit(
             timeout_s=revision.timeout_s,
@@ -117,7 +116,6 @@ class Forward(Admitted):
         return slot is not None and slot.activator and connection.reader.header(b"x-dp-not-processed") is not None
 
     def _ended(self, error: DataplaneError | None) -> None:
-        self.engine.retry_budget.active -= 1
         self.target.observe(self.status or (error.status if error else 0), self.engine.clock() - self.arrived)
         if self.cold and self.waited_s:
             self.target.cold_start(self.waited_s)

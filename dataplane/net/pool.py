@@ -11,6 +11,7 @@ Source: reliability.md GW-20 (connect timeout 1 s); style.md §2.10 (state is ke
 """
 
 import asyncio
+import os
 from collections import deque
 from typing import Protocol
 
@@ -154,10 +155,10 @@ class Pool:
                 _, connection = await self._loop.create_connection(
                     lambda: ClientConnection(place.origin, self._gone), host, port
                 )
-        except (OSError, TimeoutError):
+        except (OSError, TimeoutError) as error:
             self._failed.v += 1
             if place.waiting:
-                place.waiting.popleft().on_connect_failed(ConnectFailed())
+                place.waiting.popleft().on_connect_failed(ConnectFailed(_reason(error)))
             return
         self._connected.v += 1
         self._open.v += 1
@@ -191,3 +192,8 @@ class Pool:
             connection.close()
         if not place.waiting and not place.dialling:
             self._origins.pop(place.origin, None)
+
+
+def _reason(error: OSError) -> str:
+    """For people: `connect: connection refused`, `i/o timeout`."""
+    return f"connect: {os.strerror(error.errno).lower()}" if error.errno else "i/o timeout"

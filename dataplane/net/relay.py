@@ -41,8 +41,8 @@ class Relay:
     __slots__ = (
         "engine", "down", "request", "up", "origin", "head",  # wiring
         "kept", "kept_bytes", "body_bytes", "body_done",  # the request body: kept until sent, or while repeatable
-        "started", "over", "dialling", "attempt", "wrote", "chunked_out", "close_after", "half_closed", "status",
-        "extra", "arrived", "total_at", "start_at", "idle_s", "touched",  # deadlines, loop seconds
+        "started", "over", "dialling", "attempt", "wrote", "chunked_out", "close_after", "half_closed", "retrying",
+        "status", "extra", "arrived", "total_at", "start_at", "idle_s", "touched",  # deadlines, loop seconds
     )  # fmt: skip
 
     timeout_error: ClassVar[type[DataplaneError]] = UpstreamTimeout
@@ -59,6 +59,7 @@ class Relay:
         self.body_bytes = 0
         self.body_done = self.request.content_length <= 0 and not self.request.chunked
         self.started = self.over = self.dialling = self.wrote = self.chunked_out = self.close_after = False
+        self.retrying = False
         self.half_closed = False  # a tunnel of which one side has ended
         self.attempt = 0
         self.status = 0
@@ -66,6 +67,7 @@ class Relay:
         self.arrived = self.touched = engine.clock()
         self.total_at = self.start_at = NEVER
         self.idle_s = 0.0
+        engine.retry_budget.active += 1
         down.exchange = self
 
     # ---- the hop's part -------------------------------------------------------------------
@@ -124,7 +126,7 @@ class Relay:
         self.over = True
         self._detach()
         self.status = error.status
-        self._ended(error)
+        self._end(error)
         self.down.fail(error)
 
     # ---- pool → us --------------------------------------------------------------------------
@@ -171,7 +173,7 @@ class Relay:
             return
         self.over = True
         self._detach()
-        self._ended(error or ClientGone())
+        self._end(error or ClientGone())
 
     def on_client_eof(self) -> None:
         up = self.up
@@ -264,7 +266,7 @@ class Relay:
             self.over = True
             self.up = None
             self._released(failed=False)
-            self._ended(None)
+            self._end(None)
             self.down.close()
         elif self.started:
             self._cut(UpstreamTruncated())
@@ -350,7 +352,7 @@ class Relay:
         else:
             connection.close()
         self._released(failed=False)
-        self._ended(None)
+        self._end(None)
         self.down.finish(keep=self.request.keep_alive and not self.close_after)
 
     def _failed(self, error: DataplaneError, *, reused: bool, not_processed: bool = False) -> None:
@@ -369,22 +371,32 @@ class Relay:
         )
         self._released(failed=True)
         if again:
+            if not self.retrying:
+                self.retrying = True
+                budget.retrying += 1
             self.engine.retries.v += 1
             self._again()
         else:
             self._finish_failed(error)
 
+    def _end(self, error: DataplaneError | None) -> None:
+        budget = self.engine.retry_budget
+        budget.active -= 1
+        if self.retrying:
+            budget.retrying -= 1
+        self._ended(error)
+
     def _finish_failed(self, error: DataplaneError) -> None:
         self.over = True
         self.status = error.status
-        self._ended(error)
+        self._end(error)
         self.down.fail(error)
 
     def _cut(self, error: DataplaneError) -> None:
         """A started response cannot be completed: the client must be able to tell (GW-21)."""
         self.over = True
         self._detach()
-        self._ended(error)
+        self._end(error)
         self.down.cut()
 
     def _detach(self) -> None:
@@ -403,7 +415,7 @@ class Relay:
             return
         self.over = True
         self._detach()
-        self._ended(None)
+        self._end(None)
         self.down.close()
 
     def _open_tunnel(self, connection: ClientConnection) -> None:
