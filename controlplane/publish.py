@@ -89,6 +89,7 @@ class Publisher:
         self._subscribers: list[Apply] = []
         self._followers: list[Follower] = []
         self._history: deque[Change] = deque(maxlen=HISTORY_MAX)
+        self._sources: dict[str, tuple[object, ...]] = {}  # Route → what its value was compiled from
         self._published: dict[str, int] = {}  # Route → generation of its present value
         self._unsettled: dict[str, int] = {}
         self._unwatch: Callable[[], None] = lambda: None
@@ -186,7 +187,13 @@ class Publisher:
         namespace, _, name = key.partition("/")
         one = self._store.get(key_for(serving.Route, namespace, name))
         value: Route | None = None
-        if isinstance(one, serving.Route) and one.status.traffic:
+        if not isinstance(one, serving.Route) or not one.status.traffic:
+            self._sources.pop(key, None)
+        else:
+            source = (one.status.traffic, one.metadata.labels, one.metadata.annotations, self._config())
+            if self._sources.get(key) == source:  # most changes of a Route are changes of its conditions
+                return
+            self._sources[key] = source
             try:
                 value = compiled.route(one, one.status.traffic, self._config())
             except ConfigFault as fault:  # the Route's condition says so too; what was programmed stays

@@ -6,6 +6,7 @@ Source: Kubernetes core/v1 Event; spec/serving.md §2.2.
 """
 
 import hashlib
+from itertools import islice
 
 from msgspec.structs import replace
 
@@ -45,7 +46,5 @@ def recorded(note: Note, view: View, now: float, component: str) -> tuple[Write,
         type=note.type,
         reporting_component=component,
     )
-    dropped: tuple[Write, ...] = ()
-    if len(view.events) >= EVENTS_MAX:
-        dropped = (Delete(next(iter(view.events))),)
-    return (*dropped, Put(key, event, None))
+    surplus = max(0, len(view.events) - EVENTS_MAX + 1)
+    return (*(Delete(oldest) for oldest in islice(view.events, surplus)), Put(key, event, None))

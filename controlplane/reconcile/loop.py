@@ -13,6 +13,7 @@ import asyncio
 import logging
 import random
 import uuid
+from collections import deque
 from typing import NamedTuple
 
 from controlplane.reconcile.controllers import AUTOSCALER, CONTROLLERS, LABELER, REPLICAS, REVISION, ROUTE, Controller
@@ -51,6 +52,7 @@ class ControlLoop:
         "_loop",
         "_overflowed",
         "_queue",
+        "_queued",
         "_quiet",
         "_random",
         "_running",
@@ -73,7 +75,8 @@ class ControlLoop:
         self._random = source
         self._tasks = Tasks("reconcile")
         self._by_name: dict[str, Controller] = {one.name: one for one in CONTROLLERS}
-        self._queue: dict[_Item, None] = {}
+        self._queue: deque[_Item] = deque()
+        self._queued: set[_Item] = set()  # what is in the queue
         self._running: set[_Item] = set()
         self._again: set[_Item] = set()  # changed while running
         self._timers: dict[_Item, asyncio.TimerHandle] = {}
@@ -97,6 +100,7 @@ class ControlLoop:
             self._scheduled.cancel()
         await self._tasks.close()
         self._queue.clear()
+        self._queued.clear()
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()
@@ -146,8 +150,9 @@ class ControlLoop:
             self._again.add(item)
         elif len(self._queue) >= QUEUE_MAX:
             self._overflowed = True
-        else:
-            self._queue[item] = None
+        elif item not in self._queued:
+            self._queue.append(item)
+            self._queued.add(item)
             self._schedule()
 
     def _schedule(self) -> None:
@@ -158,8 +163,8 @@ class ControlLoop:
         self._scheduled = None
         end = self._loop.time() + TURN_S
         while self._queue and len(self._running) < COMMITS_MAX:
-            item = next(iter(self._queue))
-            del self._queue[item]
+            item = self._queue.popleft()
+            self._queued.discard(item)
             self._look(item)
             if self._loop.time() >= end:
                 break
