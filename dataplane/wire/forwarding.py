@@ -46,12 +46,14 @@ def next_hop(peer: bytes, host: bytes, seen: dict[int, bytes]) -> bytes:
 
 
 def synthesised(forwarded_for: bytes, proto: bytes, host: bytes) -> bytes:
-    """`Forwarded` from X-Forwarded-*: `for=<first>;host=<h>;proto=<p>, for=<next>…` (spec §9.4)."""
+    """`Forwarded` from X-Forwarded-*: `for=<first>;host=<h>;proto=<p>, for=<next>…`, less what is empty (spec §9.4)."""
     nodes = [node.strip() for node in forwarded_for.split(b",") if node.strip()]
-    first = b"for=%b;" % _node(nodes[0]) if nodes else b""
-    return b", ".join(
-        (b"%bhost=%b;proto=%b" % (first, _value(host), _value(proto)), *(b"for=" + _node(n) for n in nodes[1:]))
-    )
+    first = [b"for=" + _node(nodes[0])] if nodes else []
+    if host:
+        first.append(b"host=" + _value(host))
+    if proto:
+        first.append(b"proto=" + _value(proto))
+    return b", ".join((b";".join(first), *(b"for=" + _node(n) for n in nodes[1:])))
 
 
 def _node(address: bytes) -> bytes:
