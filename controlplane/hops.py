@@ -7,30 +7,33 @@ Path: publish.py, scaledesk.py → [hops] → dataplane/runtime/watch.py, autosc
     POST /dataplane/v1/scale               ScaleWrite → 200, or 409 when the lease is not the newest (AS-06)
     GET  /dataplane/v1/explain/ksvc/NS/NAME[?format=text]
 
-The routes are added to the API's application, behind its guard.
+The routes are added to the API's application, behind its guard, which answers what is raised here.
 
 Source: architecture.md "The four contracts" 1; reliability.md AS-06, CP-05.
 """
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
 
 import msgspec
 from aiohttp import WSCloseCode, WSMsgType, web
 
 from controlplane import explain
+from controlplane.api import status
 from controlplane.publish import Follower, Publisher
 from controlplane.reconcile.view import View
 from controlplane.scaledesk import ScaleDesk, StaleToken
 from dataplane.net.tasks import Tasks
+from dataplane.resources.kinds import BY_STRUCT
 from dataplane.resources.scaling import ScaleWrite
+from dataplane.resources.serving import Service
 
 log = logging.getLogger(__name__)
 
 PREFIX = "/dataplane/v1"
 FOLLOWERS_MAX = 256
 ANSWER_BYTES_MAX = 1024
+GENERATION_CHARS_MAX = 18
 SCALE_BYTES_MAX = 1024 * 1024
 HEARTBEAT_S = 10.0
 
@@ -59,8 +62,8 @@ class HopsApi:
     def routes(self) -> list[web.RouteDef]:
         return [
             web.get(f"{PREFIX}/snapshot", self._snapshot),
-            web.post(f"{PREFIX}/scale/lease", _answered(self._lease)),
-            web.post(f"{PREFIX}/scale", _answered(self._scale)),
+            web.post(f"{PREFIX}/scale/lease", self._lease),
+            web.post(f"{PREFIX}/scale", self._scale),
             web.get(f"{PREFIX}/explain/ksvc/{{namespace}}/{{name}}", self._explain),
         ]
 
@@ -70,15 +73,13 @@ class HopsApi:
         await self._tasks.close()
 
     async def _snapshot(self, request: web.Request) -> web.StreamResponse:
-        text = request.query.get("from", "-1")
-        if not text.removeprefix("-").isascii() or not text.removeprefix("-").isdigit() or len(text) > 18:
-            return web.json_response({"error": "from: a generation number was expected"}, status=400)
+        present = _generation(request.query.get("from", "-1"))
         if len(self._sockets) >= FOLLOWERS_MAX:
-            return web.json_response({"error": "too many followers"}, status=503, headers={"Retry-After": "5"})
+            raise status.ApiError(503, "ServiceUnavailable", f"{FOLLOWERS_MAX} followers are connected already")
         socket = web.WebSocketResponse(heartbeat=HEARTBEAT_S, max_msg_size=ANSWER_BYTES_MAX, compress=False)
         await socket.prepare(request)
         wake = asyncio.Event()
-        follower = self._publisher.join(wake.set, generation=int(text))
+        follower = self._publisher.join(wake.set, generation=present)
         wake.set()
         self._sockets.add(socket)
         sending = self._tasks.spawn(self._send(socket, follower, wake), "follower")
@@ -118,37 +119,30 @@ class HopsApi:
         return web.json_response({"token": self._desk.lease()})
 
     async def _scale(self, request: web.Request) -> web.Response:
-        if (request.content_length or 0) > SCALE_BYTES_MAX:
-            return web.json_response({"error": f"at most {SCALE_BYTES_MAX} bytes"}, status=413)
-        body = await request.content.read(SCALE_BYTES_MAX + 1)
-        while len(body) <= SCALE_BYTES_MAX and (more := await request.content.read(SCALE_BYTES_MAX + 1 - len(body))):
-            body += more
-        if len(body) > SCALE_BYTES_MAX:
-            return web.json_response({"error": f"at most {SCALE_BYTES_MAX} bytes"}, status=413)
-        self._desk.accept(_SCALE.decode(body))
+        body = b""
+        async for chunk in request.content.iter_any():
+            body += chunk
+            if len(body) > SCALE_BYTES_MAX:
+                raise status.ApiError(413, "RequestEntityTooLarge", f"at most {SCALE_BYTES_MAX} bytes of decisions")
+        try:
+            self._desk.accept(_SCALE.decode(body))
+        except msgspec.MsgspecError as error:
+            raise status.ApiError(400, "BadRequest", f"not a scale write: {error}") from None
+        except StaleToken as stale:
+            raise status.ApiError(409, "Conflict", str(stale)) from None
         return web.json_response({})
 
     async def _explain(self, request: web.Request) -> web.Response:
         namespace, name = request.match_info["namespace"], request.match_info["name"]
         why = explain.explained(namespace, name, self._view, self._account)
         if why is None:
-            return web.json_response({"error": f'services.serving.knative.dev "{name}" not found'}, status=404)
+            raise status.not_found(BY_STRUCT[Service], name)
         if request.query.get("format") == "text":
             return web.Response(text=explain.text(why))
         return web.Response(body=_ENCODER.encode(why), content_type="application/json")
 
 
-def _answered(
-    handler: Callable[[web.Request], Awaitable[web.Response]],
-) -> Callable[[web.Request], Awaitable[web.Response]]:
-    """Faults of the caller as statuses."""
-
-    async def answer(request: web.Request) -> web.Response:
-        try:
-            return await handler(request)
-        except StaleToken as stale:
-            return web.json_response({"error": str(stale)}, status=409)
-        except msgspec.MsgspecError as error:
-            return web.json_response({"error": str(error)}, status=400)
-
-    return answer
+def _generation(text: str) -> int:
+    if text.removeprefix("-").isascii() and text.removeprefix("-").isdigit() and len(text) <= GENERATION_CHARS_MAX:
+        return int(text)
+    raise status.ApiError(400, "BadRequest", "from: a generation number was expected")
