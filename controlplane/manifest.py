@@ -85,11 +85,13 @@ def load(text: str, source: str) -> Manifest:
         source: the name of the file, for messages.
     """
     found, faults = documents(text)
-    if any(fault.syntax for fault in faults) and text.lstrip()[:1] in ("{", "["):
-        # YAML is nearly a superset of JSON; what is missing (surrogate pairs, tabs) is read as JSON, without places.
+    if text.lstrip()[:1] in ("{", "[") and not any(not fault.syntax for fault in faults):
+        # YAML is nearly a superset of JSON: where they differ (surrogate pairs, line separators in strings, tabs) the
+        # values are JSON's, and the places YAML's as far as it came.
         data = _json(text)
         if data is not None:
-            found, faults = [Document(data, Place(1, 1))], []
+            place = found[0].place if len(found) == 1 and not faults else Place(1, 1)
+            found, faults = [Document(data, place)], []
     errors = [Mistake(Where(source, fault.line, fault.column), fault.message) for fault in faults]
     objects: list[Parsed] = []
     drafts: list[Parsed] = []

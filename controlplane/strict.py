@@ -140,7 +140,7 @@ def _of_struct(info: inspect.StructType) -> _Checker:
 
 def _of_list(item: _Checker) -> _Checker:
     def check(value: object, path: str, faults: list[Fault]) -> object:
-        if not isinstance(value, list):
+        if not isinstance(value, list | tuple):
             return _note(faults, path, "type", f"expected a list, got {_kind_of(value)}")
         kept = [item(one, f"{path}[{index}]", faults) for index, one in enumerate(value)]
         return [one for one in kept if one is not _DROP]
@@ -233,4 +233,4 @@ def _kind_of(value: object) -> str:
         return "a number"
     if isinstance(value, str):
         return "a string"
-    return "a list" if isinstance(value, list) else "an object"
+    return "a list" if isinstance(value, list | tuple) else "an object"

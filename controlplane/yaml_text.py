@@ -112,7 +112,7 @@ def documents(text: str) -> tuple[list[Document], list[YamlFault]]:
         except _Stop:
             pass
         except yaml.YAMLError as error:
-            faults.append(_syntax(error, line))
+            faults.append(_syntax(error, line, chunk))
         except ValueError:  # lone surrogates
             faults.append(YamlFault(line + 1, 1, "not valid Unicode"))
         left = composer.left
@@ -142,10 +142,10 @@ def _prologue(chunk: str) -> bool:
     return all(not line.strip() or line[0] in "%#" for line in chunk.splitlines())
 
 
-def _syntax(error: yaml.YAMLError, line: int) -> YamlFault:
+def _syntax(error: yaml.YAMLError, line: int, chunk: str) -> YamlFault:
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
     problem = str(getattr(error, "problem", None) or getattr(error, "reason", None) or error)
-    if "'\\t'" in problem:
+    if mark and chunk[mark.index : mark.index + 1] == "\t":
         problem += " (YAML is indented with spaces)"
     context = getattr(error, "context", None)
     message = f"{problem}, {context}" if context and context not in problem else problem
