@@ -12,7 +12,7 @@ import msgspec
 from controlplane.api import fieldsets, status
 from controlplane.api.fieldsets import Manager
 from controlplane.api.target import Target
-from controlplane.api.writes import Prepared, Writes, owned
+from controlplane.api.writes import Prepared, Writes, owned, with_meta
 from dataplane.resources.meta import Resource
 
 
@@ -30,21 +30,23 @@ def applied(
     if wanted.metadata.managed_fields:
         raise status.bad_request("metadata.managedFields must be nil")
     live = {} if old is None else owned(old, target.subresource)
+    mine = owned(wanted, target.subresource)
     managed = () if old is None else old.metadata.managed_fields
-    try:
-        merged, managed = fieldsets.apply(
-            live, owned(wanted, target.subresource), managed, manager, force=force, time=writes.now()
-        )
-    except fieldsets.ApplyConflict as error:
-        raise _conflict(target, error) from error
-    new = msgspec.convert(merged, target.kind.struct)
+    new = msgspec.convert(fieldsets.merge(live, mine, managed, manager), target.kind.struct)
     if target.subresource == "status":
         if old is None:
             raise status.not_found(target.kind, target.name)
-        return writes.update_status(target, new, old, manager, managed=managed)
-    if old is None:
-        return writes.create(target, new, manager, managed=managed, namespaces=namespaces)
-    return writes.update(target, new, old, manager, managed=managed)
+        prepared = writes.update_status(target, new, old, manager)
+    elif old is None:
+        prepared = writes.create(target, new, manager, namespaces=namespaces)
+    else:
+        prepared = writes.update(target, new, old, manager)
+    change = fieldsets.Applied(live, mine, owned(prepared.object, target.subresource))
+    try:
+        managed = fieldsets.own(change, managed, manager, force=force, time=writes.now())
+    except fieldsets.ApplyConflict as error:
+        raise _conflict(target, error) from error
+    return prepared._replace(object=with_meta(prepared.object, managed_fields=managed))
 
 
 def _conflict(target: Target, conflict: fieldsets.ApplyConflict) -> status.ApiError:

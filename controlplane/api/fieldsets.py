@@ -42,6 +42,14 @@ class Manager(NamedTuple):
     subresource: str = ""
 
 
+class Applied(NamedTuple):
+    """One apply: what was there, what was asked for, and what came out after defaulting."""
+
+    live: Mapping[str, Any]
+    applied: Mapping[str, Any]
+    final: Mapping[str, Any]
+
+
 class ApplyConflict(Exception):
     """`fields`: (manager, path as `.spec.x`) of everything that somebody else owns and wants differently."""
 
@@ -105,44 +113,53 @@ def track(
     return _written(left, manager, (mine | changed) & after.keys(), time)
 
 
-def apply(
-    live: Mapping[str, Any],
-    applied: Mapping[str, Any],
-    managed: Iterable[ManagedFields],
-    manager: Manager,
-    *,
-    force: bool,
-    time: str,
-) -> tuple[Body, tuple[ManagedFields, ...]]:
-    """The merged body and the ownership after it. `live` is empty for a new object.
+def merge(
+    live: Mapping[str, Any], applied: Mapping[str, Any], managed: Iterable[ManagedFields], manager: Manager
+) -> Body:
+    """What an apply wants: `live` (empty for a new object) with the applied fields, without those no longer applied."""
+    sets = [(entry, decode(entry.fields_v1)) for entry in managed]
+    mine = next((own for entry, own in sets if _is(entry, manager)), set())
+    shared = set[Path]().union(*(own for entry, own in sets if _beside(entry, manager)))
+    kept = shared | leaves(applied).keys()
+    merged = _merge(live, applied)
+    for path in mine - kept:
+        if not any(_overlap(path, other) for other in kept):  # what was an empty map may hold others' fields now
+            _remove(merged, path)
+    return merged
+
+
+def own(
+    change: Applied, managed: Iterable[ManagedFields], manager: Manager, *, force: bool, time: str
+) -> tuple[ManagedFields, ...]:
+    """Ownership after an apply.
+
+    Contested is only what changes in the end: a manifest that leaves out what defaulting added, as every manifest does,
+    wants nothing that is not there.
 
     Raises:
-        ApplyConflict: without `force`, when somebody else owns a field and its value differs.
+        ApplyConflict: without `force`, when somebody else owns a field and its value changes.
     """
+    wanted, present, final = leaves(change.applied), leaves(change.live), leaves(change.final)
+    changed = {path for path, value in wanted.items() if present.get(path, _MISSING) != final.get(path, value)}
     sets = [(entry, decode(entry.fields_v1)) for entry in managed]
-    wanted, present = leaves(applied), leaves(live)
-    different = {path for path, value in wanted.items() if present.get(path, _MISSING) != value}
     contested = [
         (entry, path)
-        for entry, own in sets
+        for entry, theirs in sets
         if _beside(entry, manager)
-        for path in sorted(different)
-        if any(_overlap(path, other) for other in own)
+        for path in sorted(changed)
+        if any(_overlap(path, other) for other in theirs)
     ]
     if contested and not force:
         raise ApplyConflict([(entry, "." + ".".join(path)) for entry, path in contested])
-
-    mine = next((own for entry, own in sets if _is(entry, manager)), set())
     taken = {path for _, path in contested}
     left = [
-        (entry, {o for o in own if not any(_overlap(o, path) for path in taken)} if _beside(entry, manager) else own)
-        for entry, own in sets
+        (
+            entry,
+            {o for o in theirs if not any(_overlap(o, path) for path in taken)} if _beside(entry, manager) else theirs,
+        )
+        for entry, theirs in sets
     ]
-    shared = set[Path]().union(*(own for entry, own in left if _beside(entry, manager)))
-    merged = _merge(live, applied)
-    for path in mine - wanted.keys() - shared:
-        _remove(merged, path)
-    return merged, _written(left, manager, set(wanted), time)
+    return _written(left, manager, set(wanted), time)
 
 
 def _written(

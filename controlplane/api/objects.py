@@ -120,14 +120,17 @@ class Objects:
     async def _replace(self, request: web.Request, target: Target) -> web.Response:
         data = bodies.parse(await bodies.read(request), request.content_type)
         new, warnings = bodies.resource(target.kind, data, _validation(request))
-        if target.kind.group and not new.metadata.resource_version:
-            text = "Invalid value: 0x0: must be specified for an update"
-            cause = {"reason": "FieldValueInvalid", "message": text, "field": "metadata.resourceVersion"}
-            raise status.invalid(target.kind, target.name, [cause])
         manager = manager_of(request, target)
-        return await self._change(
-            request, target, lambda old: self._update(target, new, self._present(target, old), manager), warnings
-        )
+
+        def change(old: Resource | None) -> Prepared:
+            old = self._present(target, old)
+            if target.kind.group and not new.metadata.resource_version:
+                text = "Invalid value: 0x0: must be specified for an update"
+                cause = {"reason": "FieldValueInvalid", "message": text, "field": "metadata.resourceVersion"}
+                raise status.invalid(target.kind, target.name, [cause])
+            return self._update(target, new, old, manager)
+
+        return await self._change(request, target, change, warnings)
 
     async def _patch(self, request: web.Request, target: Target) -> web.Response:
         body = bodies.parse(await bodies.read(request), request.content_type)

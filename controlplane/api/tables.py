@@ -47,7 +47,7 @@ def table(
     meta: Body | None = None,
 ) -> Body:  # fmt: skip
     """`now`: wall seconds, for ages. `include`: None, Metadata (also "") or Object: what goes with each row."""
-    definitions = [Column("Name"), *kind.columns]
+    definitions = kind.columns if _names_itself(kind) else (Column("Name"), *kind.columns)
     return {
         "kind": "Table",
         "apiVersion": _VERSION,
@@ -79,10 +79,14 @@ def _definition(column: Column) -> Body:
 
 
 def _cells(kind: Kind, one: Resource, now: float) -> list[object]:
-    cells: list[object] = [one.metadata.name]
+    cells: list[object] = [] if _names_itself(kind) else [one.metadata.name]
     for column, cell in zip(kind.columns, kind.cells(one), strict=True):
         cells.append(_age(str(cell or one.metadata.creation_timestamp), now) if column.type == "age" else cell)
     return cells
+
+
+def _names_itself(kind: Kind) -> bool:
+    return any(column.name == "Name" for column in kind.columns)
 
 
 def _age(timestamp: str, now: float) -> str:

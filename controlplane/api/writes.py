@@ -27,7 +27,7 @@ from controlplane.knative_config import NAMESPACE, KnativeConfig
 from controlplane.store.contract import Key, Store
 from dataplane.clock import Clock, rfc3339
 from dataplane.resources.kinds import BY_KIND, BY_STRUCT, Kind
-from dataplane.resources.meta import ManagedFields, ObjectMeta, Resource
+from dataplane.resources.meta import ObjectMeta, Resource
 
 USER = "dataplane"  # whoever has the token; in serving.knative.dev/creator
 SUFFIX_CHARS = "bcdfghjklmnpqrstvwxz2456789"  # of generated names: no vowels, no words
@@ -55,10 +55,9 @@ class Writes:
         return rfc3339(self._clock.wall())
 
     def create(
-        self, target: Target, new: Resource, manager: Manager, *, managed: tuple[ManagedFields, ...] | None = None,
-        namespaces: frozenset[str] = frozenset(),
-    ) -> Prepared:  # fmt: skip
-        """`managed`: the ownership when server-side apply has worked it out. `namespaces`: created in the same commit.
+        self, target: Target, new: Resource, manager: Manager, *, namespaces: frozenset[str] = frozenset()
+    ) -> Prepared:
+        """`namespaces`: those that the same commit creates.
 
         Raises ApiError: 400, 404 (namespace), 422, or what admission says.
         """
@@ -93,14 +92,10 @@ class Writes:
         if kind.status:
             new = _replace(new, status=_status(kind.struct()))
         admitted, warnings = self._admission(kind, new, None)
-        if managed is None:
-            managed = fieldsets.track({}, owned(admitted), (), manager, self.now())
-        return Prepared(_with(admitted, managed_fields=managed), warnings)
+        managed = fieldsets.track({}, owned(admitted), (), manager, self.now())
+        return Prepared(with_meta(admitted, managed_fields=managed), warnings)
 
-    def update(
-        self, target: Target, new: Resource, old: Resource, manager: Manager, *,
-        managed: tuple[ManagedFields, ...] | None = None,
-    ) -> Prepared:  # fmt: skip
+    def update(self, target: Target, new: Resource, old: Resource, manager: Manager) -> Prepared:
         """Everything but the status. Raises ApiError: 400, 409 (version or uid), 422, or what admission says."""
         kind, meta, was = target.kind, new.metadata, old.metadata
         self._check_identity(target, meta, was)
@@ -120,41 +115,30 @@ class Writes:
             new = _replace(new, status=_status(old))
         admitted, warnings = self._admission(kind, new, old)
         if kind.status and _replace(admitted, metadata=was) != old:
-            admitted = _with(admitted, generation=was.generation + 1)
-        if managed is None:
-            managed = was.managed_fields
-            if admitted != old:
-                managed = fieldsets.track(owned(old), owned(admitted), managed, manager, self.now())
+            admitted = with_meta(admitted, generation=was.generation + 1)
+        managed = meta.managed_fields or was.managed_fields  # clients may hand fields over; kubectl does
+        if admitted != old:
+            managed = fieldsets.track(owned(old), owned(admitted), managed, manager, self.now())
         remove = bool(was.deletion_timestamp and was.finalizers and not meta.finalizers) and kind.kind != "Pod"
-        return Prepared(_with(admitted, managed_fields=managed), warnings, remove)
+        return Prepared(with_meta(admitted, managed_fields=managed), warnings, remove)
 
-    def update_status(
-        self,
-        target: Target,
-        new: Resource,
-        old: Resource,
-        manager: Manager,
-        *,
-        managed: tuple[ManagedFields, ...] | None = None,
-    ) -> Prepared:
+    def update_status(self, target: Target, new: Resource, old: Resource, manager: Manager) -> Prepared:
         """Only the status; admission is not asked. Raises ApiError 400, 409."""
         self._check_identity(target, new.metadata, old.metadata)
         changed = _replace(old, status=_status(new))
-        if managed is None:
-            managed = old.metadata.managed_fields
-            if changed != old:
-                managed = fieldsets.track(owned(old, "status"), owned(changed, "status"), managed, manager, self.now())
-        return Prepared(_with(changed, managed_fields=managed), [])
+        managed = old.metadata.managed_fields
+        if changed != old:
+            managed = fieldsets.track(owned(old, "status"), owned(changed, "status"), managed, manager, self.now())
+        return Prepared(with_meta(changed, managed_fields=managed), [])
 
     def deleting(self, one: Resource, grace_s: int | None) -> Resource:
         """Marked as being deleted; somebody (the kubelet, the owner of a finalizer) ends it."""
         meta = one.metadata
         if not meta.deletion_timestamp:
-            generation = meta.generation + 1 if meta.generation else 0
-            one = _with(one, deletion_timestamp=self.now(), generation=generation)
+            one = with_meta(one, deletion_timestamp=self.now())
         present_s = meta.deletion_grace_period_seconds
         if grace_s is not None and (present_s is None or grace_s < present_s):  # it may only get shorter
-            one = _with(one, deletion_grace_period_seconds=grace_s)
+            one = with_meta(one, deletion_grace_period_seconds=grace_s)
         return one
 
     def _admission(self, kind: Kind, new: Resource, old: Resource | None) -> tuple[Resource, list[str]]:
@@ -219,5 +203,5 @@ def _cause(field: str, message: str) -> status.Cause:
     return {"reason": "FieldValueInvalid", "message": message, "field": field}
 
 
-def _with(one: Resource, **meta: Any) -> Resource:
+def with_meta(one: Resource, **meta: Any) -> Resource:
     return _replace(one, metadata=_replace(one.metadata, **meta))

@@ -5,7 +5,7 @@ Source: Kubernetes core/v1; spec/serving.md §5.3 (which fields are allowed), §
 
 import msgspec
 
-from dataplane.resources.meta import Condition, Model, Resource
+from dataplane.resources.meta import Condition, Model, Resource, shown
 
 IntOrString = int | str
 
@@ -296,9 +296,9 @@ class ContainerState(Model, frozen=True, kw_only=True):
 
 class ContainerStatus(Model, frozen=True, kw_only=True):
     name: str
-    ready: bool = False
+    ready: bool = shown(False)
     started: bool = False
-    restart_count: int = 0
+    restart_count: int = shown(0)
     image: str = ""
     image_id: str = msgspec.field(default="", name="imageID")
     container_id: str = msgspec.field(default="", name="containerID")
@@ -313,7 +313,7 @@ class PodIP(Model, frozen=True, kw_only=True):
 class PodStatus(Model, frozen=True, kw_only=True):
     """phase: Pending, Running, Succeeded, Failed. `ports` is ours: the real port of each declared container port."""
 
-    phase: str = "Pending"
+    phase: str = shown("Pending")
     conditions: tuple[Condition, ...] = ()
     message: str = ""
     reason: str = ""
@@ -329,7 +329,7 @@ class Pod(Resource, frozen=True, kw_only=True):
     api_version: str = "v1"
     kind: str = "Pod"
     spec: PodSpec = PodSpec()
-    status: PodStatus = PodStatus()
+    status: PodStatus = shown(PodStatus())
 
 
 class ConfigMap(Resource, frozen=True, kw_only=True):
@@ -345,7 +345,7 @@ class Secret(Resource, frozen=True, kw_only=True):
 
     api_version: str = "v1"
     kind: str = "Secret"
-    type: str = "Opaque"
+    type: str = shown("Opaque")
     data: dict[str, str] = {}
     string_data: dict[str, str] = {}
     immutable: bool | None = None
@@ -355,14 +355,14 @@ class Secret(Resource, frozen=True, kw_only=True):
 
 
 class NamespaceStatus(Model, frozen=True, kw_only=True):
-    phase: str = "Active"
+    phase: str = shown("Active")
 
 
 class Namespace(Resource, frozen=True, kw_only=True):
     api_version: str = "v1"
     kind: str = "Namespace"
     spec: dict[str, object] = {}
-    status: NamespaceStatus = NamespaceStatus()
+    status: NamespaceStatus = shown(NamespaceStatus())
 
 
 class ServiceAccount(Resource, frozen=True, kw_only=True):
@@ -400,7 +400,7 @@ class Event(Resource, frozen=True, kw_only=True):
     first_timestamp: str = ""
     last_timestamp: str = ""
     event_time: str | None = None
-    count: int = 1
-    type: str = "Normal"
+    count: int = shown(1)
+    type: str = shown("Normal")
     reporting_component: str = ""
     reporting_instance: str = ""

@@ -14,7 +14,10 @@ Cells = Callable[[Resource], tuple[object, ...]]
 
 
 class Column(msgspec.Struct, frozen=True):
-    """A printer column after NAME. type "age": a timestamp, of creation if the cell is None; printed as a duration."""
+    """A printer column, after NAME unless one of the kind's is called so.
+
+    type "age": a timestamp, of creation if the cell is None; printed as a duration.
+    """
 
     name: str
     type: str = "string"
@@ -112,6 +115,7 @@ def _event(one: Resource) -> tuple[object, ...]:
         one.reason,
         f"{about.kind.lower()}/{about.name}",
         one.message,
+        one.metadata.name,
     )
 
 
@@ -259,7 +263,14 @@ KINDS: tuple[Kind, ...] = (
         short_names=("ev",),
         durable=False,
         cells=_event,
-        columns=(Column("Last Seen", "age"), Column("Type"), Column("Reason"), Column("Object"), Column("Message")),
+        columns=(
+            Column("Last Seen", "age"),
+            Column("Type"),
+            Column("Reason"),
+            Column("Object"),
+            Column("Message"),
+            Column("Name", priority=1),
+        ),
     ),
 )
 

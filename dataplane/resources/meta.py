@@ -6,13 +6,21 @@ Attribute names are snake_case here and camelCase on the wire; unset fields are 
 Source: spec/serving.md §1.
 """
 
-from typing import Literal
+from typing import Literal, TypeVar
 
 import msgspec
+
+V = TypeVar("V")
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
     """Base of everything that users write or read as YAML or JSON."""
+
+
+def shown(value: V) -> V:
+    """A field with this default that is written although it is the default: readers look for it."""
+    made: V = msgspec.field(default_factory=lambda: value)
+    return made
 
 
 class OwnerReference(Model, frozen=True, kw_only=True):
@@ -60,7 +68,7 @@ class Condition(Model, frozen=True, kw_only=True):
     """severity "" = Error for the happy condition and its dependents; "Info" otherwise."""
 
     type: str
-    status: Literal["True", "False", "Unknown"] = "Unknown"
+    status: Literal["True", "False", "Unknown"] = shown("Unknown")
     reason: str = ""
     message: str = ""
     severity: str = ""
