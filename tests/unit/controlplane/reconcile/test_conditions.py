@@ -44,13 +44,17 @@ def test_false_stays_when_another_dependent_becomes_unknown():
 
 
 def test_true_gives_way_to_the_newest_false_then_the_newest_unknown():
-    marks = opened()
+    marks = Conditions((), (A, B, "CheeseReady"), 100.0)
     marks.unknown(A, "Older")
     marks.unknown(B, "Newer")
-    marks.true("Other")
-    assert marks[READY].reason == "Newer"
+    marks.true("CheeseReady")
+    assert (marks[READY].status, marks[READY].reason) == ("Unknown", "Newer")
     marks.true(B)
     assert (marks[READY].status, marks[READY].reason) == ("Unknown", "Older")
+    marks.false(A, "Rotten")
+    marks.false(B, "Burnt")
+    marks.true("CheeseReady")
+    assert (marks[READY].status, marks[READY].reason) == ("False", "Burnt")
 
 
 def test_what_is_no_dependent_is_info_and_does_not_count():
