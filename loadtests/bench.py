@@ -7,6 +7,7 @@ by people, beside their noise.
 
 import argparse
 import shutil
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -49,6 +50,7 @@ def main() -> int:
     if missing:
         print(f"missing: {', '.join(missing)}", file=sys.stderr)
         return 1
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that `with` still ends every process
     print(" ".join(f"{key}={value}" for key, value in machine().items()))
     failed = 0
     for name in chosen.scenarios:

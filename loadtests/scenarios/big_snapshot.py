@@ -145,7 +145,8 @@ class ControlPlane:
             self._applied[base + 1] = loop.create_future()
             began = time.perf_counter()
             await self._socket.send_str(json.dumps({"generation": base + 1, "base": base, "routes": {key: route}}))
-            took.append((await self._applied.pop(base + 1) - began) * 1000)
+            took.append((await self._applied[base + 1] - began) * 1000)
+            del self._applied[base + 1]
             await asyncio.sleep(every_s)
         return took
 
