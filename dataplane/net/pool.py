@@ -196,4 +196,6 @@ class Pool:
 
 def _reason(error: OSError) -> str:
     """For people: `connect: connection refused`, `i/o timeout`."""
-    return f"connect: {os.strerror(error.errno).lower()}" if error.errno else "i/o timeout"
+    if isinstance(error, TimeoutError):
+        return "i/o timeout"
+    return f"connect: {os.strerror(error.errno).lower()}" if error.errno else str(error)

@@ -293,7 +293,8 @@ class RequestReader:
         for value in (*self.out[2::4], *self.seen.values()):
             if value and (value[0] in _AROUND_REFUSED or value[-1] in _AROUND_REFUSED):
                 raise BadRequest("header_value")
-        if any(not value.isascii() for value in self.seen.values()):
+        # A User-Agent is free text that is passed on; the other fields looked at are made of tokens and addresses.
+        if any(not value.isascii() for field, value in self.seen.items() if field != _USER_AGENT):
             raise BadRequest("header_value")
 
     def _fault(self, error: httptools.HttpParserError) -> DataplaneError:
