@@ -22,12 +22,13 @@ _ANSWER_S = 30.0
 
 
 class ServerError(Failure):
-    """The API said no. `reason` and `code` as in the Status object."""
+    """The API said no. `reason` and `code` as in the Status object; `causes` of a refused apply: (index, message)."""
 
-    def __init__(self, code: int, reason: str, message: str) -> None:
+    def __init__(self, code: int, reason: str, message: str, causes: tuple[tuple[str, str], ...] = ()) -> None:
         super().__init__(f"from server ({reason}): {message}" if reason else f"from server: {message}")
         self.code = code
         self.reason = reason
+        self.causes = causes
 
 
 class Client:
@@ -126,6 +127,8 @@ def path_of(kind: Kind, namespace: str | None, name: str = "", **query: object) 
 def _server_error(code: int, text: bytes) -> ServerError:
     try:
         status = json.loads(text)
-        return ServerError(code, str(status.get("reason", "")), str(status["message"]))
+        causes = (status.get("details") or {}).get("causes") or []
+        told = tuple((str(one.get("field", "")), str(one.get("message", ""))) for one in causes)
+        return ServerError(code, str(status.get("reason", "")), str(status["message"]), told)
     except (ValueError, KeyError, TypeError, AttributeError):
         return ServerError(code, "", f"HTTP {code}: {text[:500].decode('utf-8', 'replace')}")

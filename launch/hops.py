@@ -217,6 +217,27 @@ async def activator(ground: Ground, options: ActivatorOptions) -> None:
     say_ready(http=address)
 
 
+async def autoscaler(ground: Ground, token: Redacted, admin_address: str) -> None:
+    """Beside the path: stats in, decisions out."""
+    from autoscaler.service import Service
+    from autoscaler.settings import Settings
+
+    service = Service(
+        settings=ground.settings.section("autoscaler", Settings),
+        token=token,
+        loop=asyncio.get_running_loop(),
+        clock=ground.clock,
+        registry=ground.registry,
+    )
+    await service.start()
+    ground.life.on_stop("autoscaler", service.close)
+    if admin_address:
+        admin = Admin(address=admin_address, registry=ground.registry, checks={"snapshot": service.not_ready})
+        await admin.start()
+        ground.life.on_stop("admin", admin.stop)
+    say_ready(stats=service.address)
+
+
 async def _admin(ground: Ground, address: str, checks: dict[str, Check], feed: Feed) -> None:
     if not address:
         return

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from launch.instance import Failure
 
 if TYPE_CHECKING:
-    from controlplane.manifest import Manifest, Parsed
+    from controlplane.manifest import Manifest, Mistake, Parsed
 
 IMAGES = ("images.yaml", "images.yml")  # beside manifests: what to run for an image (architecture.md)
 _SUFFIXES = (".yaml", ".yml", ".json")
@@ -60,7 +60,40 @@ def load(paths: tuple[str, ...], *, recursive: bool = False) -> list["Manifest"]
 def read(paths: tuple[str, ...], *, recursive: bool = False) -> list["Parsed"]:
     """The objects of every file. Raises Failure with all mistakes of all files."""
     manifests = load(paths, recursive=recursive)
-    mistakes = [str(mistake) for manifest in manifests for mistake in manifest.errors]
-    if mistakes:
-        raise Failure("\n".join(mistakes))
+    _refuse([mistake for manifest in manifests for mistake in manifest.errors])
     return [parsed for manifest in manifests for parsed in manifest.objects]
+
+
+def checked(
+    paths: tuple[str, ...], config_maps: dict[str, dict[str, str]], *, recursive: bool = False
+) -> list["Parsed"]:
+    """As `read`, and each object passes admission too, under the Knative configuration in `config_maps` (name → data).
+
+    What only the server can know (what is stored already) is left to the server.
+    """
+    from controlplane.knative_config import parse
+    from controlplane.manifest import check
+    from dataplane.errors import ConfigFault
+
+    try:
+        config = parse(config_maps, domain="localhost")
+    except ConfigFault:
+        config = parse({}, domain="localhost")  # the server keeps its last good one; so we cannot know better
+    manifests = load(paths, recursive=recursive)
+    _refuse([mistake for manifest in manifests for mistake in check(manifest, config, lambda key: None)])
+    return [parsed for manifest in manifests for parsed in manifest.objects]
+
+
+def placed(parsed: list["Parsed"], causes: tuple[tuple[str, str], ...]) -> str:
+    """What the server said about `[index]`, each line with the place of that object."""
+    lines = []
+    for field, message in causes:
+        number = field.strip("[]")
+        where = f"{parsed[int(number)].where}: " if number.isdigit() and int(number) < len(parsed) else ""
+        lines.append(f"{where}{message}")
+    return "\n".join(lines)
+
+
+def _refuse(mistakes: list["Mistake"]) -> None:
+    if mistakes:
+        raise Failure("\n".join(map(str, mistakes)))

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from activator.settings import ActivatorSettings
+from autoscaler.settings import Settings as AutoscalerSettings
 from dataplane.runtime.config import Loaded, Setting, config_files, load
 from gateway.settings import GatewaySettings
 
@@ -70,6 +71,7 @@ SECTIONS: Mapping[str, type[msgspec.Struct]] = {
     "up": UpSettings,
     "gateway": GatewaySettings,
     "activator": ActivatorSettings,
+    "autoscaler": AutoscalerSettings,
     "log": LogSettings,
 }
 

@@ -9,7 +9,7 @@ import resource
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TextIO
 
 import click
 
@@ -36,8 +36,11 @@ class Ground(NamedTuple):
 Root = Callable[[Ground], Awaitable[None]]
 
 
-def run(root: Root, flags: Mapping[str, object], sets: tuple[str, ...] = ()) -> int:
-    """Run `root` until a signal; returns the exit code. Raises Failure on settings that are wrong."""
+def run(root: Root, flags: Mapping[str, object], sets: tuple[str, ...] = (), *, stream: TextIO | None = None) -> int:
+    """Run `root` until a signal; returns the exit code. Raises Failure on settings that are wrong.
+
+    `stream`: where log lines go; stderr unless given.
+    """
     try:
         settings = loaded({**flags, **parsed_sets(sets)})
     except ConfigFault as error:
@@ -45,7 +48,7 @@ def run(root: Root, flags: Mapping[str, object], sets: tuple[str, ...] = ()) -> 
     registry = Registry()
     wanted = settings.section("log", LogSettings)
     _raise_file_limit()
-    logs = Logs(level=wanted.level, format_=wanted.format, stream=sys.stderr, registry=registry)
+    logs = Logs(level=wanted.level, format_=wanted.format, stream=stream or sys.stderr, registry=registry)
     try:
         return process.run(functools.partial(_composed, root, settings, registry))
     finally:

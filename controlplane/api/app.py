@@ -26,6 +26,8 @@ from dataplane.clock import Clock
 SHUTDOWN_S = 5.0  # for requests that run when the server stops
 URL_BYTES_MAX = 32 * 1024  # selectors travel in the URL
 
+HEALTH = ("/livez", "/readyz", "/healthz")
+
 BULK = web.AppKey("bulk", Bulk)  # the same all-or-nothing apply for whoever is in the process
 
 
@@ -39,7 +41,7 @@ def make_app(
     extra_routes: Iterable[web.AbstractRouteDef] = (),
 ) -> web.Application:
     """`config`: the Knative configuration in force, asked for at each write. `token`: what `Authorization: Bearer` must
-    say. `extra_routes`: under /dataplane/v1/, behind the same guard.
+    say. `extra_routes`: under /dataplane/v1/, and /metrics and health; behind the same guard.
     """
     writes = Writes(store=store, config=config, clock=clock)
     watches = Watches(store=store, clock=clock)
@@ -51,9 +53,9 @@ def make_app(
     app[BULK] = bulk
     app.add_routes(discovery.routes())
     app.add_routes(openapi.routes())
-    app.add_routes([web.get(path, _ok) for path in ("/livez", "/readyz", "/healthz")])
     app.add_routes([web.post("/dataplane/v1/apply", bulk.handle)])
     app.add_routes(extra_routes)
+    app.add_routes([web.get(path, _ok) for path in HEALTH])  # after those of `extra_routes`, which know more
     app.router.add_route("*", "/api/{version}/{tail:.+}", objects.handle)
     app.router.add_route("*", "/apis/{group}/{version}/{tail:.+}", objects.handle)
 

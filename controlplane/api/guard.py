@@ -3,8 +3,8 @@
 Path: socket → [guard] → every route of the app, ours and those that the composition root adds.
 
 A local API that any program can reach is reachable from every web page the user opens: DNS rebinding shows up in
-`Host`, cross-site requests in `Origin`. Both are refused before the token is looked at. Health needs no token, so that
-probes work; it says nothing but "ok".
+`Host`, cross-site requests in `Origin`. Both are refused before the token is looked at. Health and metrics need no
+token, so that probes and Prometheus work, here as on the admin port.
 
 Go's Kubernetes client never sends a kubeconfig's token without TLS. So the kubeconfig has it in the server's URL, too,
 from where every HTTP client makes Basic authentication (`controlplane.api.kubeconfig`).
@@ -25,7 +25,7 @@ from controlplane.api import status
 
 log = logging.getLogger(__name__)
 
-OPEN = frozenset({"/livez", "/readyz", "/healthz"})
+OPEN = frozenset({"/livez", "/readyz", "/healthz", "/metrics"})
 NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
 

@@ -69,6 +69,20 @@ def make_app(
 ) -> web.Application:
     """The application alone, for whoever has a listener already. `guarded`: refuse foreign Host headers (403)."""
 
+    async def dump(_: web.Request) -> web.Response:
+        present = snapshot()
+        if present is None:
+            return web.json_response({"error": "no snapshot yet"}, status=404)
+        return web.Response(body=msgspec.json.encode(present), content_type="application/json")
+
+    app = web.Application(middlewares=[_only_local] if guarded else [])
+    app.add_routes([*health_routes(registry=registry, checks=checks), web.get("/snapshot", dump)])
+    return app
+
+
+def health_routes(*, registry: Registry, checks: Mapping[str, Check]) -> list[web.RouteDef]:
+    """/metrics, /livez, /readyz, /healthz: for whoever has an application of its own."""
+
     async def metrics(_: web.Request) -> web.Response:
         return web.Response(body=registry.render().encode(), headers={"Content-Type": _TEXT})
 
@@ -78,19 +92,12 @@ def make_app(
     async def readyz(request: web.Request) -> web.Response:
         return ready_answer(checks, verbose="verbose" in request.query)
 
-    async def dump(_: web.Request) -> web.Response:
-        present = snapshot()
-        if present is None:
-            return web.json_response({"error": "no snapshot yet"}, status=404)
-        return web.Response(body=msgspec.json.encode(present), content_type="application/json")
-
-    app = web.Application(middlewares=[_only_local] if guarded else [])
-    app.router.add_get("/metrics", metrics)
-    app.router.add_get("/livez", livez)
-    app.router.add_get("/readyz", readyz)
-    app.router.add_get("/healthz", readyz)
-    app.router.add_get("/snapshot", dump)
-    return app
+    return [
+        web.get("/metrics", metrics),
+        web.get("/livez", livez),
+        web.get("/readyz", readyz),
+        web.get("/healthz", readyz),
+    ]
 
 
 def ready_answer(checks: Mapping[str, Check], *, verbose: bool) -> web.Response:

@@ -10,6 +10,7 @@ Source: reliability.md CP-05.
 
 import hashlib
 import os
+import threading
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,9 +37,17 @@ class LastGood:
     def __init__(self, path: Path, *, clock: Clock) -> None:
         self._path = path
         self._clock = clock
+        self._lock = threading.Lock()
+        self._newest = -1
 
     def save(self, snapshot: Snapshot) -> None:
-        """Raises OSError; the file before stays."""
+        """Raises OSError; the file before stays. Threads may call it in any order: the newest generation stays."""
+        with self._lock:
+            if snapshot.generation >= self._newest:
+                self._write(snapshot)
+                self._newest = snapshot.generation
+
+    def _write(self, snapshot: Snapshot) -> None:
         body = msgspec.json.encode(snapshot)
         head = b"%s %d %s %.3f\n" % (
             _MAGIC,

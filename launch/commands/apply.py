@@ -39,21 +39,34 @@ def command(
     dataplane apply -f examples/hello/ --wait
     cat service.yaml | dataplane apply -f -
     """
-    from launch.client import connect
-    from launch.manifests import read
+    from launch.client import ServerError, connect, path_of
+    from launch.instance import Failure
+    from launch.manifests import checked, placed
+    from launch.names import kind_named
 
     if output not in ("", "yaml", "json", "name"):
         raise click.UsageError(f"-o {output}: expected yaml, json or name")
-    bodies = [_body(parsed.object, namespace) for parsed in read(files, recursive=recursive)]
+    client = connect(data) if dry_run != "client" else None
+    config_maps: dict[str, dict[str, str]] = {}
+    if client is not None:
+        found = client.get(path_of(kind_named("configmaps"), "knative-serving"))
+        config_maps = {one["metadata"]["name"]: one.get("data", {}) for one in found["items"]}
+    parsed = checked(files, config_maps, recursive=recursive)
+    bodies = [_body(one.object, namespace) for one in parsed]
     if not bodies:
         click.echo("nothing to apply: the files hold no resources", err=True)
         return 0
-    if dry_run == "client":
+    if client is None:
         _show([{"object": body, "action": "created"} for body in bodies], output, " (dry run)")
         return 0
-    client = connect(data)
     query = "fieldManager=dataplane-apply" + ("&dryRun=All" if dry_run == "server" else "")
-    results = applied(client.post(f"/dataplane/v1/apply?{query}", bodies))
+    try:
+        results = applied(client.post(f"/dataplane/v1/apply?{query}", bodies))
+    except ServerError as error:
+        raise (Failure(placed(parsed, error.causes)) if error.causes else error) from None
+    for one in results:
+        for warning in one.get("warnings", []):
+            click.echo(f"Warning: {warning}", err=True)
     _show(results, output, " (server dry run)" if dry_run == "server" else "")
     if wait and dry_run == "none":
         _wait(client, results, wait_timeout)

@@ -58,3 +58,12 @@ def test_another_format_or_something_else_is_named(tmp_path: Path) -> None:
     path.write_bytes(b"hello")
     with pytest.raises(ConfigFault, match="not a snapshot file"):
         LastGood(path, clock=_clock(0)).load()
+
+
+def test_an_older_snapshot_that_comes_later_does_not_replace_a_newer_one(tmp_path: Path) -> None:
+    kept = LastGood(tmp_path / "snapshot", clock=_clock(0))
+    kept.save(Snapshot(generation=9))
+    kept.save(Snapshot(generation=8))
+    found = kept.load()
+    assert found is not None
+    assert found.snapshot.generation == 9
