@@ -14,6 +14,14 @@ from typing import Literal, Protocol
 import msgspec
 
 
+class Mount(msgspec.Struct, frozen=True, kw_only=True):
+    """A file or directory that the container sees at `target`; only while `Driver.no_mounts` is empty."""
+
+    source: str
+    target: str
+    read_only: bool = True
+
+
 class ContainerSpec(msgspec.Struct, frozen=True, kw_only=True):
     """One process to run. `argv[0]` is looked up in the env's PATH. Limits: 0 = none."""
 
@@ -26,10 +34,13 @@ class ContainerSpec(msgspec.Struct, frozen=True, kw_only=True):
     cpu_millis: int = 0
     files: int = 0
     processes: int = 0
+    file_bytes: int = 0  # the largest file it may write
     run_as_user: int | None = None
     run_as_group: int | None = None
     init: bool = False  # runs to completion, in order, before the others start
     restart: bool = True  # restarted with crash back-off (10 s … 300 s, reset after 10 min healthy)
+    sidecar: bool = False  # stopped after the others have ended, within a second
+    mounts: tuple[Mount, ...] = ()
 
 
 class PodProcess(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,6 +51,7 @@ class PodProcess(msgspec.Struct, frozen=True, kw_only=True):
     namespace: str
     containers: tuple[ContainerSpec, ...]
     grace_s: float = 30.0
+    ports: tuple[int, ...] = ()  # from `Driver.free_port`; given back when the pod is gone
 
 
 class ContainerReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,6 +70,9 @@ class ContainerReport(msgspec.Struct, frozen=True, kw_only=True):
     last_exit_code: int | None = None
     last_reason: str = ""
     last_message: str = ""
+    last_started_at: float = 0.0
+    last_finished_at: float = 0.0
+    dropped_bytes: int = 0  # of output, over the rate that is kept
 
 
 class PodReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,12 +87,29 @@ Reporter = Callable[[PodReport], None]
 
 
 class Driver(Protocol):
+    @property
+    def no_mounts(self) -> str:
+        """Why containers cannot have mounts of their own; "" when they can. Known after `open`."""
+        ...
+
+    @property
+    def not_enforced(self) -> dict[str, str]:
+        """Limits that are not enforced here (pids, memory, cpu) → why not. Known after `open`."""
+        ...
+
     async def open(self, reporter: Reporter) -> None:
         """Get ready; `reporter` is called on the loop, never blocks, never raises."""
         ...
 
     def free_port(self) -> int:
-        """A loopback TCP port that nothing uses and that is not given out again while its pod lives."""
+        """A TCP port that nothing uses and that is not given out again while its pod (PodProcess.ports) lives.
+
+        Raises OSError when there is none.
+        """
+        ...
+
+    def is_free(self, port: int) -> bool:
+        """Whether a server could bind it now."""
         ...
 
     def start(self, pod: PodProcess) -> None:
