@@ -429,11 +429,13 @@ class ServerConnection(asyncio.Protocol):
             self._transport.write_eof()
 
     def close(self) -> None:
-        """Flush and close."""
+        """Flush and close; what the exchange holds upstream ends too."""
         if self.turn is not _CLOSED:
-            self.exchange = None
+            exchange, self.exchange = self.exchange, None
             self.turn = _CLOSED
             self._transport.close()
+            if exchange is not None:
+                exchange.on_client_gone(None)
 
     def close_if_idle(self) -> bool:
         """For the end of a drain: True when there was nothing to lose."""

@@ -144,6 +144,8 @@ async def test_websockets_are_waited_for_and_then_cut(make_sidecar, app):
     await stopping
     assert loop.time() - began >= 0.4
     assert await reader.read() == b""
+    await until(lambda: app.closed == 1)  # its other end as well
+    assert sidecar.proxy.drain.in_flight == 0
     writer.close()
 
 

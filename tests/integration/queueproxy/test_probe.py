@@ -137,7 +137,7 @@ async def test_all_probes_must_pass_and_run_side_by_side(make_readiness, app, fr
     passing = Check(port=app.port)
     failing = Check(port=free_port, aggressive=False, timeout_s=0.5)
     assert await ask(make_readiness(passing, passing)) == ""
-    assert "Connect call failed" in await ask(make_readiness(passing, failing))
+    assert (await ask(make_readiness(passing, failing))).startswith("[Errno 111] ")
 
 
 async def test_an_aggressive_check_passes_only_after_successes_in_a_row(make_readiness, app):
