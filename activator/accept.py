@@ -10,8 +10,8 @@ Source: spec/serving.md §8.1–8.5; reliability.md AC-06, AC-08.
 
 import logging
 
-from activator.admission import Activator
-from activator.forward import LABELS_DURATION, Forward
+from activator.admission import LABELS, Activator
+from activator.forward import COLD_BUCKETS_S, LABELS_DURATION, Forward
 from activator.settings import ActivatorSettings
 from dataplane.errors import BadRequest, Draining, NoRoute
 from dataplane.net.engine import Engine
@@ -51,6 +51,9 @@ class ActivatorServer:
         self._draining = False
         self._duration = engine.registry.histogram(
             "dataplane_activator_request_duration_seconds", "From arrival at the activator to the end.", LABELS_DURATION
+        )
+        self._cold = engine.registry.histogram(
+            "dataplane_cold_start_duration_seconds", "Wait of requests that found no pod.", LABELS, COLD_BUCKETS_S
         )
         self._listener = Listener(
             name="activator",
@@ -99,7 +102,7 @@ class ActivatorServer:
         self._serve(connection, revision)
 
     def _serve(self, connection: ServerConnection, revision: Revision) -> None:
-        Forward(self._engine, connection, self._activator, revision, self._duration).start()
+        Forward(self._engine, connection, self._activator, revision, self._duration, self._cold).start()
 
     def _probe(self, connection: ServerConnection, asked: bytes, hash_: bytes) -> None:
         if asked == b"activator":

@@ -15,6 +15,7 @@ from dataplane.telemetry.metrics import HistogramFamily
 from dataplane.wire.forwarding import next_hop
 from dataplane.wire.headers import Field
 
+COLD_BUCKETS_S = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
 LABELS_DURATION = (
     "k8s_namespace_name", "kn_service_name", "kn_configuration_name", "kn_revision_name", "http_response_status_code",
 )  # fmt: skip
@@ -24,7 +25,7 @@ _ORIGINAL_HOST = int(Field.ORIGINAL_HOST)
 class Forward(Admitted):
     """A request of the activator. `start()` once."""
 
-    __slots__ = ("duration", "labels")
+    __slots__ = ("cold_start", "duration", "labels")
 
     def __init__(
         self,
@@ -33,9 +34,11 @@ class Forward(Admitted):
         admission: Admission,
         revision: Revision,
         duration: HistogramFamily,
+        cold_start: HistogramFamily,
     ) -> None:
         super().__init__(engine, down, admission, f"{revision.namespace}/{revision.name}")
         self.duration = duration
+        self.cold_start = cold_start
         self.labels = (revision.namespace, revision.service, revision.configuration, revision.name)
         self.limit(
             timeout_s=revision.timeout_s,
@@ -62,4 +65,6 @@ class Forward(Admitted):
 
     def _ended(self, error: DataplaneError | None) -> None:
         status = str(self.status or (error.status if error else 0))
+        if self.cold and self.waited_s:
+            self.cold_start.cell(*self.labels).observe(self.waited_s)
         self.duration.cell(*self.labels, status).observe(self.engine.clock() - self.arrived)

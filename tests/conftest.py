@@ -2,18 +2,27 @@
 
 import asyncio
 import contextlib
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
+from activator.accept import ActivatorServer
 from activator.admission import Activator
 from activator.hold import HoldSettings
+from activator.settings import ActivatorSettings
 from dataplane.net.engine import Engine
 from dataplane.net.pool import PoolSettings
 from dataplane.resources.snapshot import Endpoint, Path, Revision, Route, Rule, Snapshot, Split
 from dataplane.telemetry.metrics import Registry
 from gateway.accept import Gateway
+from gateway.remote import RemoteAdmission
 from gateway.settings import GatewaySettings
+
+if os.environ.get("DATAPLANE_TEST_LOOP") == "uvloop":  # the same tests on the loop of production
+    import uvloop
+
+    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
 
 HOST = "hello.default.localhost"
 KEY = "default/hello-00001"
@@ -40,7 +49,7 @@ class Origin:
 
     async def start(self, port: int = 0) -> None:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", port, limit=1 << 22)
-        self.address = "127.0.0.1:%d" % self._server.sockets[0].getsockname()[1]
+        self.address = f"127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
 
     async def stop(self) -> None:
         if self._server is not None:
@@ -81,13 +90,23 @@ class Origin:
             writer.close()
 
 
-class House:
-    """A gateway with its fused activator, one origin as the only pod, on port 0."""
+class Nothing:
+    """A local admission that serves nothing itself: every request goes to an activator."""
 
-    def __init__(self, settings: GatewaySettings, hold: HoldSettings, pool: PoolSettings) -> None:
+    def take(self, revision: str, avoid: str = "") -> None:
+        return None
+
+
+class House:
+    """A gateway with its activator, fused or as a hop of its own, one origin as the only pod, on port 0."""
+
+    def __init__(self, settings: GatewaySettings, hold: HoldSettings, pool: PoolSettings, *, separate: bool) -> None:
         self.registry = Registry()
         self.engine = Engine(loop=asyncio.get_running_loop(), registry=self.registry, pool=pool)
         self.activator = Activator(engine=self.engine, settings=hold)
+        self.separate = separate
+        self.server = ActivatorServer(engine=self.engine, activator=self.activator, settings=ActivatorSettings())
+        self._gateway_settings = settings
         self.gateway = Gateway(engine=self.engine, admission=self.activator, settings=settings)
         self.origin = Origin()
         self.port = 0
@@ -96,11 +115,16 @@ class House:
 
     async def start(self) -> None:
         await self.origin.start()
+        if self.separate:
+            address = await self.server.listen("127.0.0.1", 0)
+            remote = RemoteAdmission(local=Nothing(), activators=(address,), clock=self.engine.clock)
+            self.gateway = Gateway(engine=self.engine, admission=remote, settings=self._gateway_settings)
         self.publish([self.origin])
         _, self.port = await self.gateway.listen("127.0.0.1", 0)
 
     def apply(self, snapshot: Snapshot) -> None:
         self.activator.apply(snapshot)
+        self.server.apply(snapshot)
         self.gateway.apply(snapshot)
 
     def publish(self, origins: list, **revision: object) -> None:
@@ -160,7 +184,7 @@ class House:
         for writer in self._clients:
             with contextlib.suppress(Exception):
                 writer.transport.abort()
-        for listener in self.gateway._listeners:
+        for listener in [*self.gateway._listeners, self.server._listener]:
             listener.stop_accepting()
             for connection in list(listener._connections):
                 connection.close()
@@ -172,14 +196,20 @@ class House:
 HouseFactory = Callable[..., Awaitable[House]]
 
 
-@pytest.fixture
-async def make_house() -> AsyncIterator[HouseFactory]:
+@pytest.fixture(params=["fused", "separate"])
+async def make_house(request: pytest.FixtureRequest) -> AsyncIterator[HouseFactory]:
+    """The activator in the gateway's process, and as a hop of its own: the same tests for both."""
     houses: list[House] = []
 
     async def make(
         settings: GatewaySettings | None = None, hold: HoldSettings | None = None, pool: PoolSettings | None = None
     ) -> House:
-        house = House(settings or GatewaySettings(), hold or HoldSettings(), pool or PoolSettings())
+        house = House(
+            settings or GatewaySettings(),
+            hold or HoldSettings(),
+            pool or PoolSettings(),
+            separate=request.param == "separate",
+        )
         houses.append(house)
         await house.start()
         return house

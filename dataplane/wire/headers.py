@@ -12,6 +12,8 @@ from dataplane.errors import BadRequest
 
 Headers = list[tuple[bytes, bytes]]
 
+HEAD_BYTES_MAX = 32 * 1024  # Envoy 60 KiB, nginx 4 × 8 KiB
+FIELDS_MAX = 100
 NAMES_MAX = 4096  # learned names per table; beyond it a name is judged anew each time
 
 _TOKEN = frozenset(b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
@@ -83,7 +85,7 @@ NEVER_NOMINATED_PREFIXES = (b"k-", b"ce-", b"knative-serving-", b"x-forwarded-")
 class FieldTable:
     """Field by name for one kind of peer. `strict` refuses `_` in names (they alias `-` names in CGI-like servers)."""
 
-    __slots__ = ("_known", "_prefixes", "_strict", "actions", "trusted")
+    __slots__ = ("_known", "_prefixes", "_strict", "actions", "fields_max", "head_bytes_max", "trusted")
 
     def __init__(
         self, known: dict[bytes, Field], *, drop_prefixes: tuple[bytes, ...] = (), strict: bool = True
@@ -92,6 +94,9 @@ class FieldTable:
         self._prefixes = drop_prefixes
         self._strict = strict
         self.actions: dict[bytes, int] = {}
+        # Our own hops add a few fields each; what the first hop accepted must not be refused by the second.
+        self.fields_max = FIELDS_MAX if strict else FIELDS_MAX + 28
+        self.head_bytes_max = HEAD_BYTES_MAX if strict else HEAD_BYTES_MAX + 8 * 1024
         self.trusted = Field.FORWARDED_FOR in known.values()  # forwarding headers of this peer are believed
 
     def learn(self, name: bytes) -> int:

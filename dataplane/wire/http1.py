@@ -24,12 +24,19 @@ from dataplane.errors import (
     UpstreamProtocol,
     VersionNotSupported,
 )
-from dataplane.wire.headers import NEVER_NOMINATED, NEVER_NOMINATED_PREFIXES, Field, FieldTable, is_token, normal_host
+from dataplane.wire.headers import (
+    FIELDS_MAX,
+    HEAD_BYTES_MAX,
+    NEVER_NOMINATED,
+    NEVER_NOMINATED_PREFIXES,
+    Field,
+    FieldTable,
+    is_token,
+    normal_host,
+)
 
-HEAD_BYTES_MAX = 32 * 1024  # Envoy 60 KiB, nginx 4 × 8 KiB
 TARGET_BYTES_MAX = 8 * 1024
 FIELD_BYTES_MAX = 16 * 1024
-FIELDS_MAX = 100
 INTERIM_MAX = 16  # 1xx responses before the final one
 
 _HOST = int(Field.HOST)
@@ -59,7 +66,8 @@ class RequestReader:
     """
 
     __slots__ = (
-        "_actions", "_ascii", "_head_bytes", "_head_done", "_learn", "_fields", "_line", "_parser",
+        "_actions", "_ascii", "_head_bytes", "_head_bytes_max", "_head_done", "_learn", "_fields", "_fields_max",
+        "_line", "_parser",
         "chunked", "content_length", "expect_continue", "host", "host_key", "keep_alive", "method", "minor", "out",
         "seen", "target", "trusted", "upgrade",
     )  # fmt: skip
@@ -67,6 +75,8 @@ class RequestReader:
     def __init__(self, table: FieldTable) -> None:
         self._actions = table.actions
         self._learn = table.learn
+        self._fields_max = table.fields_max
+        self._head_bytes_max = table.head_bytes_max
         self.trusted = table.trusted
         self._parser: httptools.HttpRequestParser | None = None
         self.reset()
@@ -108,7 +118,7 @@ class RequestReader:
             self._parser = None
         except httptools.HttpParserError as error:
             raise self._fault(error) from None
-        if self._head_bytes > HEAD_BYTES_MAX or len(self.target) > TARGET_BYTES_MAX:
+        if self._head_bytes > self._head_bytes_max or len(self.target) > TARGET_BYTES_MAX:
             raise TargetTooLong if len(self.target) > TARGET_BYTES_MAX else HeadersTooLarge
         if not self._head_done:
             return False
@@ -167,7 +177,7 @@ class RequestReader:
                 if version != "1.0":
                     raise VersionNotSupported
                 self.minor = 0
-        if self._fields + (len(self.out) >> 2) > FIELDS_MAX:
+        if self._fields + (len(self.out) >> 2) > self._fields_max:
             raise HeadersTooLarge
         if self._head_bytes > FIELD_BYTES_MAX:
             self._check_sizes()
@@ -304,7 +314,7 @@ class RequestReader:
         text = str(error)
         if len(self.target) > TARGET_BYTES_MAX:
             return TargetTooLong()
-        if self._head_bytes > HEAD_BYTES_MAX:
+        if self._head_bytes > self._head_bytes_max:
             return HeadersTooLarge()
         if "version" in text.lower() and "Invalid" in text:
             return VersionNotSupported()
