@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 
 PROBERS = (b"kube-probe/", b"Knative-Activator-Probe", b"Knative-Autoscaling-Probe")
 HEAD_S = 60.0
+REASON_CHARS_MAX = 200
 NO_HASH = b'a probe request must contain a non-empty "K-Network-Hash" header\n'
 
 _AGENT = int(Field.USER_AGENT)
@@ -105,7 +106,7 @@ class QueueProxy:
         if self.drain.draining:
             probed.fail(Draining())
         elif why_not:
-            probed.answer(503, [(b"x-dp-reason", why_not.encode("ascii", "replace"))], b"")
+            probed.answer(503, [(b"x-dp-reason", _sendable(why_not))], b"")
         else:
             probed.answer(200, self._ready, b"queue")
 
@@ -124,3 +125,8 @@ class _Probed(Waiting):
 
     def left(self) -> None:
         self._proxy.readiness.forget(self)
+
+
+def _sendable(text: str) -> bytes:
+    """As a header value: words of the operating system, and of whoever the probe was redirected to."""
+    return "".join(c if " " <= c <= "~" else "?" for c in text[:REASON_CHARS_MAX]).encode()

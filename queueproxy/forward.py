@@ -152,7 +152,7 @@ class Forward(Relay):
     def _finish_failed(self, error: DataplaneError) -> None:
         self.over = True
         self.status = error.status
-        self._ended(error)
+        self._end(error)
         headers = [(b"x-dp-error", error.code.encode()), (b"content-type", b"text/plain; charset=utf-8")]
         self.down.respond(error.status, headers, _text(error, self.origin))
 

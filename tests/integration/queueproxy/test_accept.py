@@ -22,6 +22,7 @@ async def test_an_app_that_is_not_ready_is_503_without_a_body(make_stand, agent,
     stand = await make_stand(readiness=(Check(port=port, aggressive=False, timeout_s=0.5),))
     answer = await stand.probe(agent)
     assert (answer.status, answer.body) == (503, b"")
+    assert answer.field(b"x-dp-reason").startswith(b"[Errno 111]")
 
 
 @pytest.fixture
@@ -118,3 +119,14 @@ async def test_a_prober_that_left_is_forgotten(make_stand, unused_tcp_port_of_th
     writer.close()
     await stand.until(lambda: not stand.proxy.readiness._askers)
     await stand.until(lambda: len(stand.proxy.listener) == 0)
+
+
+async def test_a_reason_that_cannot_stand_in_a_header_is_made_sendable(stand):
+    asked = asyncio.create_task(stand.probe())
+    stand.proxy.readiness._check = strange
+    answer = await asked
+    assert (answer.status, answer.field(b"x-dp-reason")) == (503, b"b?d?" + b"x" * 196)
+
+
+async def strange(check):
+    return "b\u00e4d\n" + "x" * 1000
