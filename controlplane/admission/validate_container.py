@@ -68,7 +68,7 @@ def container(
     yield from under("env", _env(one.env, role, features))
     yield from under("envFrom", _env_from(one.env_from))
     if one.image:
-        if not is_image_reference(one.image):
+        if not is_image_reference(one.image) and not _PROGRAM.fullmatch(one.image):
             yield other(
                 "Failed to parse image reference",
                 "image",
@@ -175,6 +175,7 @@ def _security_context(context: SecurityContext, features: Features) -> Iterator[
             yield out_of_bounds(value, 0, _ID_MAX, path)
 
 
+_PROGRAM = re.compile(r"(demo|python)://[A-Za-z0-9_.:/-]{1,255}", re.ASCII)  # ours: the kubelet runs it, no image
 _REPOSITORY = re.compile(r"[a-z0-9_./-]{2,255}", re.ASCII)
 _TAG = re.compile(r"[A-Za-z0-9_.-]{1,128}", re.ASCII)
 _REGISTRY = re.compile(r"[A-Za-z0-9.-]+(:\d{1,5})?|\[[0-9A-Fa-f:.]+\](:\d{1,5})?", re.ASCII)

@@ -39,7 +39,7 @@ def config_map(new: ConfigMap, old: ConfigMap | None) -> Iterator[FieldError]:
     yield from under("metadata", name(new.metadata))
     yield from under("data", _keys(new.data))
     yield from under("binaryData", _keys(new.binary_data))
-    yield from under("binaryData", _base64(new.binary_data))
+    yield from under("binaryData", _base64(new.binary_data, "put plain text under data"))
     for key in sorted(new.data.keys() & new.binary_data.keys()):
         yield other(f'the key "{key}" is in data and in binaryData', f"data[{key}]", f"binaryData[{key}]")
     yield from _size({**new.data, **new.binary_data})
@@ -57,7 +57,7 @@ def secret(new: Secret, old: Secret | None) -> Iterator[FieldError]:
     """`stringData` is already folded into `data` (defaults.py)."""
     yield from under("metadata", name(new.metadata))
     yield from under("data", _keys(new.data))
-    yield from under("data", _base64(new.data))
+    yield from under("data", _base64(new.data, "put plain text under stringData"))
     yield from _size(new.data)
     if old is not None:
         if old.type != new.type:
@@ -102,12 +102,12 @@ def _keys(data: Mapping[str, str]) -> Iterator[FieldError]:
             yield invalid(f"{key:.100}", f"[{key:.100}]", complaints(wrong))
 
 
-def _base64(data: Mapping[str, str]) -> Iterator[FieldError]:
+def _base64(data: Mapping[str, str], hint: str) -> Iterator[FieldError]:
     for key, text in data.items():
         try:
             base64.b64decode(text, validate=True)
         except (binascii.Error, ValueError):
-            yield other("not base64 (put plain text under stringData)", f"[{key:.100}]")
+            yield other(f"not base64 ({hint})", f"[{key:.100}]")
 
 
 def _size(data: Mapping[str, str]) -> Iterator[FieldError]:

@@ -123,6 +123,38 @@ def test_a_bad_value_is_refused_and_says_which_and_why(name, data, reason):
     assert reason in str(caught.value)
 
 
+def test_bounds_themselves_are_allowed():
+    config = parse(
+        {
+            "config-gc": {
+                "min-non-active-revisions": "0",
+                "max-non-active-revisions": "0",
+                "retain-since-create-time": "0s",
+            },
+            "config-autoscaler": {
+                "stable-window": "1h",
+                "panic-window-percentage": "100",
+                "max-scale": "3",
+                "min-scale": "3",
+                "max-scale-limit": "3",
+                "container-concurrency-target-percentage": "1",
+                "activator-capacity": "1",
+                "target-burst-capacity": "0",
+            },
+            "config-defaults": {
+                "revision-timeout-seconds": "600",
+                "container-concurrency": "1",
+                "container-concurrency-max-limit": "1",
+                "revision-idle-timeout-seconds": "600",
+            },
+            "config-observability": {"tracing-sampling-rate": "1"},
+        }
+    )
+    assert config.gc.max_non_active_revisions == 0
+    assert config.gc.retain_since_create_s == 0
+    assert config.autoscaler.target_fraction == 1
+
+
 def test_every_config_map_name_has_its_struct():
     assert [name.removeprefix("config-") for name in NAMES] == [
         field.name for field in msgspec.structs.fields(KnativeConfig)

@@ -27,7 +27,7 @@ def value(text):
         ("1:30", "1:30"), ("190:20:30", "190:20:30"),
         ("1e3", 1000.0), ("1.5e-2", 0.015), (".5", 0.5), ("1.", 1.0), ("80.0", 80.0),
         ("123", 123), ("+1", 1), ("-12", -12), ("1_000", 1000), ("0x1F", 31), ("-0x10", -16), ("0b11", 3),
-        ("0123", 83), ("0o17", 15), ("08", 8.0), ("0", 0), ("9" * 30, 1e30),
+        ("0123", 83), ("0o17", 15), ("08", 8.0), ("0", 0), ("9" * 30, 1e30), ("9" * 81, "9" * 81), (str(2**64 - 1), 2**64 - 1),
         ("1.2.3", "1.2.3"), ("100m", "100m"), ("1e", "1e"), ("-", "-"), (".", "."), ("0x", "0x"), ("1e999", "1e999"),
         ("<<", "<<"), ("=", "="), ("yEs", "yEs"), ("tRUE", "tRUE"),
     ],
@@ -209,3 +209,9 @@ def test_no_text_makes_it_raise(text):
     for fault in faults:
         assert fault.line >= 1
         assert fault.column >= 1
+
+
+def test_a_few_directives_belong_to_the_document_after_them():
+    found, faults = documents("%YAML 1.1\n# why not\n\n---\na: 1\n---\nb: 2\n")
+    assert faults == []
+    assert [(document.value, document.place.line) for document in found] == [({"a": 1}, 5), ({"b": 2}, 7)]

@@ -118,6 +118,11 @@ def test_secure_pod_defaults(judge):
     assert context.allow_privilege_escalation is False
     assert context.seccomp_profile.type == "RuntimeDefault"
     assert (context.capabilities.drop, context.capabilities.add) == (("ALL",), ("NET_BIND_SERVICE",))
+    high = defaulted(judge, config, container={"ports": [{"containerPort": 1024}]})
+    assert high.containers[0].security_context.capabilities.add == ()
+    pod = {"seccompProfile": {"type": "Unconfined"}, "runAsNonRoot": False}
+    context = defaulted(judge, config, securityContext=pod).containers[0].security_context
+    assert (context.seccomp_profile, context.run_as_non_root) == (None, None), "the pod has said so"
     bounded = defaulted(judge, {"config-features": {"secure-pod-defaults": "AllowRootBounded"}})
     assert bounded.containers[0].security_context.run_as_non_root is None
 

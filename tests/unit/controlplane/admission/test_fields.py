@@ -16,6 +16,7 @@ def test_a_difference_names_each_changed_leaf():
     assert difference(old, new) == (
         'env[1]:\n\t-: <absent>\n\t+: {"name": "B"}\nimage:\n\t-: "helloworld:bar"\n\t+: "helloworld:foo"\n'
     )
+    assert difference(new, old).startswith('env[1]:\n\t-: {"name": "B"}\n\t+: <absent>\n')
     assert difference(old, old) == ""
 
 

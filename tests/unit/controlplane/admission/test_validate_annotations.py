@@ -37,6 +37,7 @@ QP = "queue.sidecar.serving.knative.dev/"
             "expected 1 <= 0 <= 100: A.autoscaling.knative.dev/targetUtilizationPercentage",
         ),
         ("target-burst-capacity", "-2", "invalid value: -2: A.autoscaling.knative.dev/target-burst-capacity"),
+        ("target-burst-capacity", "Inf", "invalid value: Inf: A.autoscaling.knative.dev/target-burst-capacity"),
         ("target-burst-capacity", "x", "invalid value: x: A.autoscaling.knative.dev/target-burst-capacity"),
         (
             "panic-window-percentage",
@@ -166,7 +167,8 @@ def test_the_progress_deadline_is_whole_seconds(judge):
     assert judge.annotation_errors({key: "x"}) == [f"invalid value: x: A.{key}"]
     assert judge.annotation_errors({key: "1500ms"}) == [f"progress-deadline=1500ms is not at second precision: A.{key}"]
     assert judge.annotation_errors({key: "-1s"}) == [f"progress-deadline=-1s must be positive: A.{key}"]
-    assert judge.annotation_errors({key: "30s"}) == []
+    for good in ("30s", "0s"):
+        assert judge.annotation_errors({key: good}) == []
 
 
 def test_other_annotations_pass(judge):

@@ -131,9 +131,17 @@ def test_disallowed_fields_are_named_together(judge):
 
 
 def test_resources_are_quantities(judge):
-    assert judge.container_errors(resources={"limits": {"cpu": 1, "memory": "64Mi"}, "requests": {"cpu": "100m"}}) == []
+    assert (
+        judge.container_errors(
+            resources={"limits": {"cpu": 1, "memory": "64Mi"}, "requests": {"cpu": "100m", "memory": 0}}
+        )
+        == []
+    )
     (error,) = judge.container_errors(resources={"limits": {"memory": "64MB"}})
     assert error.startswith("invalid value: 64MB: C.resources.limits.memory\nquantities must match")
+    assert judge.container_errors(resources={"limits": {"cpu": "-1"}}) == [
+        "invalid value: -1: C.resources.limits.cpu\nmust be greater than or equal to 0"
+    ]
 
 
 @pytest.mark.parametrize(

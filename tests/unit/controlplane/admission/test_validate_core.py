@@ -36,7 +36,7 @@ def test_a_key_is_in_one_of_data_and_binary_data(judge):
 
 def test_binary_data_is_base64(judge):
     assert judge.errors(config_map(judge, binaryData={"a": "not base64"})) == [
-        "not base64 (put plain text under stringData): binaryData[a]"
+        "not base64 (put plain text under data): binaryData[a]"
     ]
 
 

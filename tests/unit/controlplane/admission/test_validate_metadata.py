@@ -56,6 +56,7 @@ def test_the_rollout_duration_is_whole_seconds(judge, key, value, error):
 
 
 def test_a_good_rollout_duration(judge):
+    assert judge.errors(judge.service(metadata={"annotations": {"serving.knative.dev/rollout-duration": "0s"}})) == []
     assert judge.errors(judge.service(metadata={"annotations": {"serving.knative.dev/rollout-duration": "2m"}})) == []
 
 
