@@ -17,8 +17,6 @@ DOCS: dict[str, str] = {
     "Resource.metadata": "Standard object metadata.",
     "Resource.apiVersion": "The version of this representation of the object.",
     "Resource.kind": "The kind of the object.",
-    "Service.apiVersion": "serving.knative.dev/v1",
-    "Service.kind": "Service",
     "Service.spec": "What is wanted.",
     "Service.status": "What was found. Written by the system.",
     "Configuration.spec": "What is wanted.",

@@ -89,6 +89,12 @@ def test_what_is_no_image_reference(image):
     assert not is_image_reference(image)
 
 
+def test_a_program_may_stand_for_an_image(judge):
+    assert judge.container_errors(image="demo://hello") == []
+    assert judge.container_errors(image="python://app.main:handler") == []
+    assert judge.container_errors(image="http://x/y") != []
+
+
 @pytest.mark.parametrize("name", ["PORT", "K_SERVICE", "K_CONFIGURATION", "K_REVISION"])
 def test_reserved_environment_variables(judge, name):
     assert judge.container_errors(env=[{"name": "A", "value": "1"}, {"name": name, "value": "x"}]) == [
