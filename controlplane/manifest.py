@@ -114,14 +114,13 @@ def check(manifest: Manifest, config: KnativeConfig, existing: Callable[[Key], R
         existing: what is stored under a key, for rules about changes; `lambda key: None` when nothing is known.
     """
     errors = list(manifest.errors)
-    first: dict[Key, Where] = {}
+    earlier: dict[Key, Resource] = {}  # a file may hold an object twice: the second is an update of the first
     for parsed in sorted((*manifest.objects, *manifest.drafts), key=lambda one: one.where):
         key = key_of(parsed.object)
-        if key.name and key in first:
-            again = f"{key.kind} {key.namespace}/{key.name} is defined twice, first at {first[key]}"
-            errors.append(Mistake(parsed.locate("metadata.name"), again))
-        first.setdefault(key, parsed.where)
-        admitted = admit(parsed.object, existing(key), config=config, user=_USER)
+        old = earlier.get(key) if key.name else None
+        admitted = admit(parsed.object, old or existing(key), config=config, user=_USER)
+        if not admitted.errors:
+            earlier[key] = admitted.object
         for error in admitted.errors:
             # One mistake for each place: two containers without an image are two things to mend.
             together = len(error.paths) > 1 and not error.message.startswith(

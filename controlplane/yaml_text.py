@@ -28,7 +28,7 @@ from yaml.events import (
 )
 
 TEXT_BYTES_MAX = 3 * 512 * 1024  # 1.5 MiB, what an API server accepts
-NODES_MAX = 200_000
+NODES_MAX = 150_000
 DEPTH_MAX = 100
 _DOCUMENT_COST = 10  # a document costs about as much time as ten values
 _DIRECTIVES_MAX = 16  # libyaml searches them linearly

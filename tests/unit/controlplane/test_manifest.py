@@ -163,10 +163,12 @@ def test_json_is_read_too():
     assert "duplicate key" in broken.errors[0].message
 
 
-def test_the_same_object_twice_is_a_mistake():
-    assert mistakes(f"{GOOD}---\n{GOOD}") == [
-        "hello.yaml:17:3: Service default/hello is defined twice, first at hello.yaml:1:1"
-    ]
+def test_the_same_object_twice_is_an_update_of_itself():
+    """As in the Knative documentation's tag-header sample."""
+    assert mistakes(f"{GOOD}---\n{GOOD.replace('World', 'Moon')}") == []
+    named = GOOD.replace("  template:\n", "  template:\n    metadata: {name: hello-one}\n")
+    (mistake,) = mistakes(f"{named}---\n{named.replace('World', 'Moon')}")
+    assert mistake.startswith("hello.yaml:21:16: spec.template.metadata.name: Saw the following changes without")
 
 
 def test_rules_about_changes_see_what_is_stored():
