@@ -11,7 +11,9 @@ from controlplane.drivers.nursery.supervise import Nursery
 
 def main(fd: int) -> None:
     """Serve the control socket `fd` until the other end is closed; then nothing that was started is left."""
-    Nursery(socket.socket(fileno=fd)).run()
+    control = socket.socket(fileno=fd)
+    control.set_inheritable(False)  # a container that held it would keep the driver from seeing our end
+    Nursery(control).run()
 
 
 if __name__ == "__main__":
