@@ -55,7 +55,8 @@ def make_app(
     app.add_routes(openapi.routes())
     app.add_routes([web.post("/dataplane/v1/apply", bulk.handle)])
     app.add_routes(extra_routes)
-    app.add_routes([web.get(path, _ok) for path in HEALTH])  # after those of `extra_routes`, which know more
+    known = {resource.canonical for resource in app.router.resources()}  # those of `extra_routes` know more
+    app.add_routes([web.get(path, _ok) for path in HEALTH if path not in known])
     app.router.add_route("*", "/api/{version}/{tail:.+}", objects.handle)
     app.router.add_route("*", "/apis/{group}/{version}/{tail:.+}", objects.handle)
 

@@ -31,13 +31,16 @@ async def api() -> AsyncIterator[Api]:
     async def extra(_: web.Request) -> web.Response:
         return web.json_response({"extra": True})
 
+    async def unready(_: web.Request) -> web.Response:
+        return web.Response(text="[-]pods failed", status=503)
+
     app = make_app(
         store=store,
         config=KnativeConfig,
         clock=SYSTEM,
         token="token",
         logs=NoLogs(),
-        extra_routes=[web.get("/dataplane/v1/extra", extra)],
+        extra_routes=[web.get("/dataplane/v1/extra", extra), web.get("/readyz", unready)],
     )
     runner = make_runner(app)
     await runner.setup()

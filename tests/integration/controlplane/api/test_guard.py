@@ -40,7 +40,7 @@ async def test_the_token_comes_as_bearer_or_as_the_password_in_the_url(api: Api)
 async def test_without_the_token_nothing_but_health_is_answered(api: Api, header: str) -> None:
     for path in (MAPS, "/apis", "/version", "/openapi/v3", "/dataplane/v1/extra", "/nope"):
         assert await code(api, path, Authorization=header) == 401
-    for path in ("/livez", "/readyz", "/healthz"):
+    for path in ("/livez", "/healthz"):
         assert await code(api, path, Authorization=header) == 200
 
 
@@ -74,6 +74,7 @@ async def test_web_pages_are_refused_but_for_our_own(api: Api) -> None:
 
 async def test_routes_of_the_composition_root_are_behind_the_same_guard(api: Api) -> None:
     assert await api("GET", "/dataplane/v1/extra") == (200, {"extra": True})
+    assert await code(api, "/readyz") == 503, "its own word on health counts, and needs no token either"
 
 
 async def test_unknown_paths_methods_and_kinds_are_statuses(api: Api) -> None:
