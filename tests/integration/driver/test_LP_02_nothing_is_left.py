@@ -42,8 +42,9 @@ def descendants(pid: int) -> list[int]:
 @CGROUPS
 @pytest.mark.parametrize("scrub", ["", SCRUB], ids=["marked", "scrubbed"])
 async def test_LP_02_a_double_forked_daemon_ends_with_its_pod(bench, settled, scrub):
-    uid = bench.start(bench.container(*bench.program(DAEMON.format(scrub=scrub))))
-    await bench.running(uid)
+    container = bench.container(*bench.program(DAEMON.format(scrub=scrub)))
+    uid = bench.start(container)
+    await settled(lambda: os.path.exists(container.log_path) and "ready" in Path(container.log_path).read_text())
     nursery = bench.driver.nursery_pid
     await settled(lambda: len(descendants(nursery)) == 2)
 

@@ -49,7 +49,7 @@ async def test_LP_04_a_pod_is_stopped_at_once_while_it_backs_off(bench):
     assert (await bench.gone(uid)).containers[0].exit_code == 1
 
 
-async def test_LP_04_init_containers_run_to_completion_in_order_before_the_others(bench):
+async def test_LP_04_init_containers_run_to_completion_in_order_before_the_others(bench, settled):
     trace = bench.folder / "trace"
     first = bench.container("sh", "-c", f"sleep 0.1; echo first >> {trace}", name="first", init=True)
     flaky = f"echo flaky >> {trace}; [ $(grep -c flaky {trace}) = 3 ]"
@@ -57,7 +57,8 @@ async def test_LP_04_init_containers_run_to_completion_in_order_before_the_other
     main = bench.container("sh", "-c", f"echo main >> {trace}; sleep 1000")
     uid = bench.start(first, second, main)
 
-    report = await bench.until(uid, lambda r: r.containers[2].state == "running" and "main" in trace.read_text())
+    report = await bench.until(uid, lambda r: r.containers[2].state == "running")
+    await settled(lambda: "main" in trace.read_text())
 
     assert trace.read_text().split() == ["first", "flaky", "flaky", "flaky", "main"]
     assert [c.reason for c in report.containers] == ["Completed", "Completed", ""]
