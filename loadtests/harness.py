@@ -49,13 +49,14 @@ class Failed(Exception):
 
 
 class Subject:
-    """A running process under test. `whole_tree`: what it costs includes its children (workers), else not (pods)."""
+    """A running process under test. Its cost includes its children; with `hops_only` gateways, not pods."""
 
-    def __init__(self, name: str, port: int, process: subprocess.Popen[bytes], log: Path, *, whole_tree: bool) -> None:
-        self.name, self.port, self.process, self.log, self.whole_tree = name, port, process, log, whole_tree
+    def __init__(self, name: str, port: int, process: subprocess.Popen[bytes], log: Path, *, hops_only: bool) -> None:
+        self.name, self.port, self.process, self.log, self.hops_only = name, port, process, log, hops_only
 
     def pids(self) -> list[int]:
-        return [self.process.pid, *(descendants(self.process.pid) if self.whole_tree else [])]
+        below = descendants(self.process.pid)
+        return [self.process.pid, *(pid for pid in below if not self.hops_only or _is_gateway(pid))]
 
     def cpu_s(self) -> float:
         return sum(_cpu_s(pid) for pid in self.pids())
@@ -88,7 +89,7 @@ class Bench:
         command: Sequence[str],
         port: int,
         *,
-        whole_tree: bool = True,
+        hops_only: bool = False,
         env: dict[str, str] | None = None,
         ready: Callable[[subprocess.Popen[bytes]], int] | None = None,
     ) -> Subject:
@@ -111,7 +112,7 @@ class Bench:
             port = ready(process) if ready else _await_port(process, port)
         except Failed as failure:
             raise Failed(f"{name}: {failure}; its log ends:\n{_tail(log)}") from None
-        return Subject(name, port, process, log, whole_tree=whole_tree)
+        return Subject(name, port, process, log, hops_only=hops_only)
 
     def stop(self, *subjects: Subject) -> None:
         """Ends the given subjects, or everything, and waits for it."""
@@ -252,6 +253,12 @@ def _cpu_s(pid: int) -> float:
     except (FileNotFoundError, ProcessLookupError):
         return 0.0
     return (int(fields[11]) + int(fields[12])) / TICKS
+
+
+def _is_gateway(pid: int) -> bool:
+    with suppress(FileNotFoundError, ProcessLookupError):
+        return b"launch\0gateway\0" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    return False
 
 
 def _rss_bytes(pid: int) -> int:

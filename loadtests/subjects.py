@@ -44,14 +44,12 @@ def peer(bench: Bench, name: str, origin: Subject) -> Subject | None:
     )
 
 
-def gateway(
-    bench: Bench, snapshot: dict[str, Any], *, name: str = "gateway", arguments: tuple[str, ...] = ()
-) -> Subject:
+def gateway(bench: Bench, snapshot: dict[str, Any], *, name: str = "gateway") -> Subject:
     """`dataplane gateway` with the activator in its process, on a snapshot file."""
     port = free_port()
     path = bench.folder / f"{name}-{port}.json"
     path.write_text(json.dumps(snapshot))
-    command = [*DATAPLANE, "gateway", "--snapshot", str(path), "--http", f"127.0.0.1:{port}", *arguments]
+    command = [*DATAPLANE, "gateway", "--snapshot", str(path), "--http", f"127.0.0.1:{port}"]
     return bench.start(name, command, port, env=PROJECT)
 
 
@@ -69,7 +67,7 @@ def up(bench: Bench, *arguments: str, name: str = "dataplane up", images: Path |
         addresses = dict(part.split("=", 1) for part in line.split()[1:])
         return int(addresses["http"].rsplit(":", 1)[1])
 
-    subject = bench.start(name.replace(" ", "-"), command, 0, env=PROJECT, whole_tree=False, ready=started)
+    subject = bench.start(name.replace(" ", "-"), command, 0, env=PROJECT, hops_only=True, ready=started)
     subject.name = name
     return subject, str(data)
 
@@ -133,9 +131,9 @@ def service(
     }
 
 
-def steady(bench: Bench) -> Subject:
+def steady(bench: Bench, *arguments: str, name: str = "dataplane up") -> Subject:
     """All in one with one Service, two revisions 90/10, each with a pod that is nginx."""
-    subject, data = up(bench)
+    subject, data = up(bench, *arguments, name=name)
     client = Client(data)
     floor = {"autoscaling.knative.dev/min-scale": "1"}
     first, second = (service("bench", "bench/backend", annotations=floor) for _ in range(2))

@@ -2,16 +2,14 @@
 
 from harness import Bench, drive, spread, verdict
 from scenarios.steady_path import report
-from subjects import backend, gateway, snapshot
+from subjects import steady
 
 
 def what_do_two_workers_cost(bench: Bench) -> None:
     """P3: CPU per request of two workers behind one port, against one, in the same run."""
-    origin = backend(bench)
-    view = snapshot(origin)
     everyone = [
-        gateway(bench, view, name="one worker", arguments=("--workers", "1")),
-        gateway(bench, view, name="two workers", arguments=("--workers", "2")),
+        steady(bench, "--workers", "1", name="one worker"),
+        steady(bench, "--workers", "2", name="two workers"),
     ]
     rows: dict[str, list[dict[str, float]]] = {subject.name: [] for subject in everyone}
     for subject in everyone:
