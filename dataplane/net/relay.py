@@ -322,6 +322,8 @@ class Relay:
 
     def _response_head(self, connection: ClientConnection) -> list[bytes]:
         reader, request = connection.reader, self.request
+        if self.down.draining:
+            request.keep_alive = False
         parts = [STATUS_LINE.get(reader.status) or status_line(reader.status), *reader.out]
         if reader.content_length >= 0:
             parts.append(b"content-length: %d\r\n" % reader.content_length)

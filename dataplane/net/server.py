@@ -366,7 +366,7 @@ class ServerConnection(asyncio.Protocol):
         """Answer the current request ourselves."""
         if self.turn is not _BUSY and self.turn is not _BODY:
             return  # the client left first; the hop may not know yet
-        keep = self.request.keep_alive and self.turn is _BUSY
+        keep = self.request.keep_alive and self.turn is _BUSY and not self.draining
         whole = response(status, headers, body, close=not keep)
         self._transport.write(whole[: len(whole) - len(body)] if self.request.method == b"HEAD" and body else whole)
         self.finish(keep=keep)
@@ -375,7 +375,7 @@ class ServerConnection(asyncio.Protocol):
         """Answer the current request with an error. The connection stays usable: the request itself was sound."""
         if self.turn is not _BUSY and self.turn is not _BODY:
             return
-        keep = self.request.keep_alive and self.turn is _BUSY
+        keep = self.request.keep_alive and self.turn is _BUSY and not self.draining
         self._transport.write(failure(error, head_only=self.request.method == b"HEAD", close=not keep))
         self.finish(keep=keep)
 

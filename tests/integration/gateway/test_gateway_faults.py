@@ -461,6 +461,27 @@ async def test_GW_32_draining_loses_nothing_and_says_goodbye(house):
         await drained
 
 
+async def test_GW_32_what_was_in_flight_when_the_drain_began_is_answered_with_a_goodbye_too(house):
+    answered = asyncio.Event()
+
+    async def late(reader, writer, request) -> None:
+        await answered.wait()
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
+
+    house.origin.answer = late
+    reader, writer = await house.connect()
+    writer.write(head())
+    await until(lambda: house.origin.requests == 1)
+    drained = asyncio.create_task(house.gateway.drain())
+    await asyncio.sleep(0.05)
+    answered.set()
+    whole = await reader.read()
+    assert whole.endswith(b"ok")
+    assert b"connection: close" in whole
+    async with asyncio.timeout(2):
+        await drained
+
+
 async def test_GW_32_drain_ends_at_its_deadline(make_house):
     house = await make_house(GatewaySettings(drain_timeout_s=0.3))
     reader, _ = await house.connect()
