@@ -3,7 +3,7 @@
 #   make demo      install the runtime, start examples/hello, say what to try
 #   make test      every test                              make check   format, lint, types, imports, map, links
 #   make bench     figures beside other proxies            make load    users against a Service, pods over time as a picture
-#   make map       write the map in README.md              make image   the container image
+#   make map       write README's map, docs/settings.md             make image   the container image
 
 VENV ?= .venv
 LOAD_VENV ?= .venv-load
@@ -80,6 +80,7 @@ check: $(DEV)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python tools/map.py --check
+	$(BIN)/python tools/settings.py --check
 	$(BIN)/python tools/links.py
 
 bench: $(BENCH)
@@ -93,6 +94,7 @@ load: $(LOAD)
 
 map: $(DEV)
 	$(BIN)/python tools/map.py
+	$(BIN)/python tools/settings.py
 
 image:
 	@engine=$$(command -v podman || command -v docker) || { echo "make: podman or docker is needed" >&2; exit 1; }; \
