@@ -57,7 +57,7 @@ async def apply_files(
         raise ConfigFault("\n".join(_placed(cause, objects) for cause in causes)) from None
     for result in results:
         for warning in result["warnings"]:
-            log.warning("apply_warning message=%s", warning)
+            log.info("apply_warning message=%s", warning)
         log.info("applied kind=%s name=%s action=%s", *_named(result))
     return [key_of(parsed.object) for parsed in objects]
 

@@ -85,22 +85,26 @@ class LiveBlock:
         self._live.start()
 
     def show(self, rows: list[Row]) -> None:
-        from rich.table import Table
+        from rich.console import Group
         from rich.text import Text
 
         styles = {"++": "green", "!!": "red", "??": "yellow"}
-        table = Table.grid(padding=(0, 2))
+        names = max((len(row[0]) for row in rows), default=0)
+        urls = max((len(row[2]) for row in rows), default=0)
+        lines = [Text(self._title, style="bold")]
         for name, mark, url, why, pods in rows[:ROWS_MAX]:
             shown = f"{pods} pod{'' if pods == 1 else 's'}"
-            table.add_row(
-                Text(mark, style=styles[mark]), Text(name, style="bold"), Text(url), shown, Text(why, style="dim")
-            )
+            parts: list[str | tuple[str, str]] = [
+                (mark, styles[mark]),
+                f" {name:<{names}}  {url:<{urls}}  {shown:<6}  ",
+                (why, "dim"),
+            ]
+            lines.append(Text.assemble(*parts, no_wrap=True, overflow="ellipsis"))
         if len(rows) > ROWS_MAX:
-            table.add_row("", f"… and {len(rows) - ROWS_MAX} more", "", "", "")
-        block = Table.grid()
-        block.add_row(Text(self._title, style="bold"))
-        block.add_row(table if rows else Text("no services yet: dataplane apply -f FILE", style="dim"))
-        self._live.update(block, refresh=True)
+            lines.append(Text(f"   … and {len(rows) - ROWS_MAX} more", style="dim"))
+        if not rows:
+            lines.append(Text("no services yet: dataplane apply -f FILE", style="dim"))
+        self._live.update(Group(*lines), refresh=True)
 
     def close(self) -> None:
         self._live.stop()

@@ -36,7 +36,7 @@ def wait_ready(
         now = clock.monotonic()
         if now >= deadline:
             raise TimedOut(
-                f"{kind.singular} {name!r} was not ready within {timeout_s:g} s: {last or 'nothing has happened yet'}"
+                f"{kind.singular} {name!r} was not ready within {timeout_s:.3g} s: {last or 'nothing has happened yet'}"
             )
         if failing_since is not None and now - failing_since >= FAILURE_GRACE_S:
             raise Failure(
