@@ -1,0 +1,1 @@
+"""Pod objects → processes: environment, volumes, probes, readiness, logs, status."""

@@ -1,0 +1,72 @@
+"""Volumes on disk, changed all at once.
+
+Path: volumes.py → [materialise] → the folder that is mounted.
+
+Like Kubernetes: files live in a folder named by time, `..data` points to it, and each visible name points through
+`..data`; an update makes a new folder and swaps that one link, so a reader sees all old files or all new ones.
+
+Source: Kubernetes' pkg/volume/util/atomic_writer.go.
+"""
+
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from controlplane.kubelet.volumes import Content, File
+
+DATA = "..data"
+
+
+def make(folder: Path, content: Content) -> bool:
+    """Create or update; False when it was so already. Raises OSError. Blocks: call it in a thread."""
+    if content.files is None:
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(0o777)
+        return False
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o755)
+    before = _present(folder)
+    if before == content.files:
+        return False
+    number = max((int(name[2:]) for name in os.listdir(folder) if name[:2] == ".." and name[2:].isdigit()), default=0)
+    fresh = folder / f"..{number + 1}"
+    for path, file in content.files.items():
+        target = fresh / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(fd, "wb") as out:
+            out.write(file.data)
+            os.fchmod(out.fileno(), file.mode)
+    fresh.mkdir(exist_ok=True)
+    link = folder / "..data_tmp"
+    link.unlink(missing_ok=True)
+    link.symlink_to(fresh.name)
+    link.replace(folder / DATA)
+    _links(folder, content.files)
+    for name in os.listdir(folder):
+        if name[:2] == ".." and name[2:].isdigit() and name != fresh.name:
+            shutil.rmtree(folder / name, ignore_errors=True)
+    return True
+
+
+def _present(folder: Path) -> dict[str, File] | None:
+    data = folder / DATA
+    if not data.is_symlink():
+        return None
+    root = data.resolve()
+    return {
+        str(one.relative_to(root)): File(one.read_bytes(), one.stat().st_mode & 0o777)
+        for one in root.rglob("*")
+        if one.is_file()
+    }
+
+
+def _links(folder: Path, files: Mapping[str, File]) -> None:
+    wanted = {path.split("/")[0] for path in files}
+    for name in wanted:
+        if not (folder / name).is_symlink():
+            (folder / name).symlink_to(f"{DATA}/{name}")
+    for name in os.listdir(folder):
+        if not name.startswith("..") and name not in wanted:
+            (folder / name).unlink()
