@@ -27,7 +27,7 @@ class GateTimeout(QueueTimeout):
 
 
 class Entrant(Protocol):
-    """Who waits. Called at most once, never from within `enter`."""
+    """Who waits. Called at most once, never from within `enter`; may `leave` at once."""
 
     def admitted(self) -> None: ...
 
@@ -35,12 +35,14 @@ class Entrant(Protocol):
 class Gate:
     """Counts and order of one pod. `concurrency` 0: no limit."""
 
-    __slots__ = ("_breaker", "_depth", "_waiting")
+    __slots__ = ("_breaker", "_depth", "_freed", "_passing", "_waiting")
 
     def __init__(self, *, concurrency: int, depth: Cell) -> None:
         self._breaker = Breaker(capacity=concurrency, depth_max=WAITING_PER_SLOT * concurrency) if concurrency else None
         self._waiting: OrderedDict[Entrant, None] = OrderedDict()
         self._depth = depth
+        self._freed = 0
+        self._passing = False
 
     def __len__(self) -> int:
         """Requests waiting now."""
@@ -62,10 +64,22 @@ class Gate:
 
     def leave(self) -> None:
         """A slot comes back; the oldest waiter gets it."""
-        if self._breaker is not None and self._breaker.finish():
-            entrant, _ = self._waiting.popitem(last=False)
-            self._depth.v = len(self._waiting)
-            entrant.admitted()
+        breaker = self._breaker
+        if breaker is None:
+            return
+        self._freed += 1
+        if self._passing:
+            return  # from within `admitted`, by one that is too late to run: a thousand of them must not nest
+        self._passing = True
+        try:
+            while self._freed:
+                self._freed -= 1
+                if breaker.finish():
+                    entrant, _ = self._waiting.popitem(last=False)
+                    self._depth.v = len(self._waiting)
+                    entrant.admitted()
+        finally:
+            self._passing = False
 
     def abandon(self, entrant: Entrant) -> None:
         """A waiter left. Only while it waits: not after `admitted`."""

@@ -79,10 +79,10 @@ class App:
 class Forward(Relay):
     """A request for the app. `start()` once.
 
-    Ownership: `held` = we stand in line; `admitted_at` set = we have a slot. Never both; `_ended` gives back either.
+    Ownership: `slot` = ours, `held` = we stand in line; `_ended` gives back the one or the other.
     """
 
-    __slots__ = ("admitted_at", "app", "counted", "held", "proxied", "tunnelled")
+    __slots__ = ("admitted_at", "app", "counted", "held", "proxied", "slot", "tunnelled")
 
     def __init__(self, app: App, down: ServerConnection) -> None:
         super().__init__(app.engine, down)
@@ -91,8 +91,8 @@ class Forward(Relay):
         # A liveness probe that names itself by header: it must not wait at the gate, nor look like load.
         self.counted = _KUBELET_PROBE not in seen
         self.proxied = seen.get(_PROXY_REQUEST) == b"activator"
-        self.held = self.tunnelled = False
-        self.admitted_at = -1.0
+        self.held = self.slot = self.tunnelled = False
+        self.admitted_at = -1.0  # when the app's part began
         settings = app.settings
         self.limit(
             timeout_s=settings.timeout_s,
@@ -116,6 +116,7 @@ class Forward(Relay):
             self.give_up(full)
             return
         if now:
+            self.slot = True
             self.admitted_at = self.arrived
             self.begin(app.origin, self._head())
         else:
@@ -126,8 +127,13 @@ class Forward(Relay):
     # ---- gate → us (admit.Entrant) ------------------------------------------------------------------
 
     def admitted(self) -> None:
+        self.slot = True
+        now = self.engine.clock()
+        self.on_deadline(now)  # the slot may be free because time is up, for us too: the app must not be bothered
+        if self.over:
+            return
         self.held = False
-        self.admitted_at = self.engine.clock()
+        self.admitted_at = now
         self.begin(self.app.origin, self._head())
 
     # ---- relay → us ---------------------------------------------------------------------------------
@@ -173,11 +179,10 @@ class Forward(Relay):
         if not self.counted:
             return
         app.traffic.departed(now, proxied=self.proxied)
-        if self.held:
-            self.held = False
-            app.gate.abandon(self)
-        elif self.admitted_at >= 0:
+        if self.slot:
             app.gate.leave()
+        elif self.held:
+            app.gate.abandon(self)
 
     # ---- helpers ------------------------------------------------------------------------------------
 

@@ -143,7 +143,7 @@ class Pool:
 
     async def _dial(self, place: _PerOrigin) -> None:
         try:
-            while place.waiting:
+            while len(place.waiting) >= place.dialling:  # else each of them has somebody who dials already
                 await self._dial_one(place)
         finally:
             place.dialling -= 1

@@ -99,7 +99,7 @@ async def test_an_app_that_does_not_speak_http_is_502(stand):
     assert (answer.status, answer.field(b"x-dp-error")) == (502, b"upstream_protocol")
 
 
-@pytest.mark.parametrize(("method", "status", "asked"), [("GET", 200, 3), ("POST", 502, 2)])
+@pytest.mark.parametrize(("method", "status", "asked"), [("GET", 200, 4), ("POST", 502, 3)])
 async def test_a_connection_that_went_stale_is_replaced_once_for_what_may_be_repeated(stand, method, status, asked):
     async def die_when_asked_again(reader, writer, head):
         writer.write(OK)
@@ -108,7 +108,9 @@ async def test_a_connection_that_went_stale_is_replaced_once_for_what_may_be_rep
         writer.transport.abort()
 
     stand.app.answer = die_when_asked_again
-    assert (await stand.get()).status == 200
+    together = await asyncio.gather(stand.get(), stand.get())  # two connections, both stale from now on
+    assert [a.status for a in together] == [200, 200]
+    assert stand.app.connections == 2
     answer = await stand.get(method=method)
     assert answer.status == status
     assert len(stand.app.heads) == asked
