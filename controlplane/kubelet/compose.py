@@ -2,7 +2,8 @@
 
 Path: pod.py → [compose] → images.py, environment.py, volumes.py → drivers/contract.py.
 
-Pure but for ports, that are taken last: whatever is wrong with a pod is found before.
+Pure but for ports. They are taken when the pod was composed once with placeholders: what is wrong with it is found
+before, and a pod that cannot start holds none.
 
 Source: spec/serving.md §12, §9.14, §17; architecture.md "Containers without containers".
 """
@@ -23,7 +24,7 @@ from controlplane.kubelet.references import References
 from controlplane.kubelet.refusal import CONFIG_ERROR, NotRunnable
 from controlplane.kubelet.settings import KubeletSettings
 from controlplane.kubelet.try_probe import Check, Exec, Grpc, Http, Tcp
-from dataplane.resources.core import Container, HTTPHeader, Pod, Probe, TCPSocketAction
+from dataplane.resources.core import Container, HTTPHeader, Pod, Probe, TCPSocketAction, VolumeMount
 from dataplane.resources.serving import Revision
 
 GRACE_S = 30.0
@@ -76,6 +77,19 @@ def serving_container(pod: Pod) -> Container | None:
 
 def compose(pod: Pod, refs: References, ground: Ground, folders: Folders, revision: Revision | None) -> Composed:
     """Raises NotRunnable. `revision` matters to the sidecar only."""
+    served = serving_container(pod)
+    count = 0 if served is None else 2 if ground.settings.sidecars else 1
+    _compose(pod, refs, ground, folders, revision, (1, 2)[:count])
+    try:
+        ports = tuple(ground.free_port() for _ in range(count))
+    except OSError as error:
+        raise NotRunnable("CreateContainerError", str(error)) from error
+    return _compose(pod, refs, ground, folders, revision, ports)
+
+
+def _compose(
+    pod: Pod, refs: References, ground: Ground, folders: Folders, revision: Revision | None, ports: tuple[int, ...]
+) -> Composed:
     everybody = (*pod.spec.init_containers, *pod.spec.containers)
     contents = {
         folders.volumes / one.name: volumes.content(one, refs)
@@ -86,9 +100,6 @@ def compose(pod: Pod, refs: References, ground: Ground, folders: Folders, revisi
     users = {c.name: _user(c, pod, ground) for c in everybody}
     served = serving_container(pod)
     has_sidecar = ground.settings.sidecars and served is not None
-    placeholder = {c.name: _environment(c, pod, refs, ground, programs[c.name].env, 0) for c in everybody}
-    del placeholder  # only to find what is missing before ports are taken
-    ports = _ports(ground, 2 if has_sidecar else 1 if served is not None else 0)
     user_port = ports[0] if ports else 0
 
     specs = []
@@ -168,7 +179,7 @@ def _environment(
 
 
 def _placed(
-    mount: volumes.VolumeMount, container: Container, folders: Folders, contents: Mapping[Path, volumes.Content]
+    mount: VolumeMount, container: Container, folders: Folders, contents: Mapping[Path, volumes.Content]
 ) -> volumes.Placed:
     folder = folders.volumes / mount.name
     if folder not in contents:
@@ -176,13 +187,6 @@ def _placed(
     is_empty_dir = contents[folder].files is None
     placed = volumes.place(mount, str(folder))
     return placed._replace(read_only=placed.read_only or not is_empty_dir)
-
-
-def _ports(ground: Ground, count: int) -> tuple[int, ...]:
-    try:
-        return tuple(ground.free_port() for _ in range(count))
-    except OSError as error:
-        raise NotRunnable("CreateContainerError", str(error)) from error
 
 
 def _quantity(value: str | float, container: Container) -> float:

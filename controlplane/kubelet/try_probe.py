@@ -8,6 +8,7 @@ Source: spec/serving.md §9.8; Kubernetes' pkg/probe; gRPC health checking proto
 """
 
 import asyncio
+import os
 import socket
 import ssl
 from typing import NamedTuple
@@ -18,6 +19,7 @@ from dataplane.resources.core import HTTPHeader
 AGENT = "kube-probe/1.0"
 HEAD_BYTES_MAX = 16 << 10
 REDIRECTS_MAX = 10
+SERVICE_BYTES_MAX = 127
 _OK_SERVING = b"\x08\x01"  # HealthCheckResponse{status: SERVING}
 
 
@@ -57,7 +59,7 @@ async def connect(check: Tcp) -> str:
         one.connect_ex((check.host, check.port))
         error = one.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)  # loopback answers within the call
         if error:
-            raise OSError(error, f"dial tcp {check.host}:{check.port}: connect: connection refused")
+            raise OSError(error, f"dial tcp {check.host}:{check.port}: connect: {os.strerror(error).lower()}")
         try:
             one.getpeername()
             return ""
@@ -153,7 +155,7 @@ async def health(check: Grpc) -> str:
 
 def health_request(check: Grpc) -> bytes:
     """HTTP/2 with prior knowledge: preface, settings, one request; header fields as plain literals."""
-    name = check.service.encode()
+    name = check.service.encode()[:SERVICE_BYTES_MAX]
     body = b"\x0a" + bytes([len(name)]) + name if name else b""
     fields = {
         b":method": b"POST",

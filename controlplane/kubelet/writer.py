@@ -44,8 +44,8 @@ class Writer:
                 if await self._commit(pending):
                     continue
                 for key, make in pending.items():  # one is stale: the others need not wait for it
-                    while key not in self._pending and not await self._commit({key: make}):
-                        await asyncio.sleep(0)
+                    if key not in self._pending and not await self._commit({key: make}):
+                        self._pending.setdefault(key, make)
         finally:
             self._writing = False
 
