@@ -244,15 +244,14 @@ class ServerConnection(asyncio.Protocol):
             self._tail = b""
             rest = data[cut:] if cut < len(data) else b""
             if done:
-                self._on_request(rest)
-                if self.turn is not _IDLE or not rest or self._unread:
-                    return
+                rest = self._on_request(rest)
             if not rest:
                 return
             data = rest
 
-    def _on_request(self, rest: bytes) -> None:
-        """The head is whole: whose turn it is now, then the hop, then what already came of the body."""
+    def _on_request(self, rest: bytes) -> bytes:
+        """The head is whole: whose turn it is now, then the hop, then what already came of the body. Returns what
+        belongs to the next request, if that can be read now."""
         request = self.request
         self._accepting.meters.requests.v += 1
         self._deadline = NEVER
@@ -267,9 +266,9 @@ class ServerConnection(asyncio.Protocol):
         if self.draining:
             request.keep_alive = False
         self._accepting.handler(self)
-        if not rest:
-            return
         turn = self.turn
+        if not rest or turn is _IDLE:
+            return rest
         if turn is _BODY or turn is _DRAIN:
             self._on_body(rest)
         elif turn is _BUSY:
@@ -278,6 +277,7 @@ class ServerConnection(asyncio.Protocol):
         elif turn is _TUNNEL:
             assert self.exchange is not None
             self.exchange.on_body(rest, False)
+        return b""
 
     def _on_body(self, data: bytes) -> None:
         scanner = self._scanner
