@@ -11,6 +11,8 @@ Why httptools and not h11 here: docs/decisions/0001. h11 is the reference in tes
 Source: RFC 9112; reliability.md GW-01…GW-09, GW-11, GW-18.
 """
 
+import re
+
 import httptools
 
 from dataplane.errors import (
@@ -54,6 +56,7 @@ _LISTS = frozenset(
 _SINGLE = frozenset((_HOST, _CONTENT_LENGTH, _TRANSFER_ENCODING))
 _AROUND_REFUSED = b"\x0b\x0c\x85\xa0\xff"
 _KEEP_ALIVE = frozenset((b"keep-alive", b"Keep-Alive", b"close", b"Close"))
+_VERSION = re.compile(rb" HTTP/[0-9]\.[0-9]")
 _CLOSE_TOKENS = frozenset((b"close", b"keep-alive", b"upgrade", b""))
 
 
@@ -153,6 +156,7 @@ class RequestReader:
         if action == _USER_AGENT:
             self.out += (name, b": ", value, b"\r\n")
         before = self.seen.get(action)
+        value = value.rstrip(b" \t")  # llhttp leaves the white space after a value (RFC 9112 §5.1)
         if before is None:
             self.seen[action] = value
         elif action in _LISTS:
@@ -170,13 +174,6 @@ class RequestReader:
     def _judge(self, parser: httptools.HttpRequestParser) -> None:
         self.method = parser.get_method()
         seen = self.seen
-        # Without a Connection field only HTTP/1.1 keeps alive, so the version need not be formatted and compared.
-        if not self.keep_alive or _CONNECTION in seen:
-            version = parser.get_http_version()
-            if version != "1.1":
-                if version != "1.0":
-                    raise VersionNotSupported
-                self.minor = 0
         if self._fields + (len(self.out) >> 2) > self._fields_max:
             raise HeadersTooLarge
         if self._head_bytes > FIELD_BYTES_MAX:
@@ -188,12 +185,12 @@ class RequestReader:
             if self.minor or host is not None:
                 raise BadRequest("host")
             host = b""
-        if self.target[:1] != b"/":
+        if self.target[:1] != b"/" or self.method == b"CONNECT":
             host = self._other_form(host)
         self.host = host
         if host:
             self.host_key = normal_host(host)
-        if len(seen) > 1:
+        if len(seen) > 1 or (seen and _HOST not in seen):
             self._judge_framing(seen)
 
     def _judge_framing(self, seen: dict[int, bytes]) -> None:
@@ -227,6 +224,7 @@ class RequestReader:
             if wanted == b"websocket":
                 if self.content_length > 0 or self.chunked:
                     raise BadRequest("upgrade_with_body")
+                self.content_length = -1  # a length of 0 says nothing
                 self.upgrade = wanted  # any other protocol (h2c) is not offered: served as plain HTTP/1.1 (GW-17)
         nominated = tokens - _CLOSE_TOKENS
         if nominated:
@@ -275,19 +273,28 @@ class RequestReader:
         return authority
 
     def _check_line(self, data: bytes) -> None:
-        """Exactly two spaces in a request line: llhttp forgives more, others read another target then (RFC 9112 §3)."""
+        """What llhttp forgives in a request line and others read differently (RFC 9112 §2.2, §3): more than two spaces,
+        bare CR or LF before it, a fragment, the versions of RTSP, ICE and HTTP/2."""
         end = data.find(b"\r\n")
         if end > 0 and not self._line:
             line = data[:end]
         else:
             whole = (self._line or b"") + data
-            line, separator, _ = whole.lstrip(b"\r\n").partition(b"\r\n")
+            while whole[:2] == b"\r\n":
+                whole = whole[2:]
+            line, separator, _ = whole.partition(b"\r\n")
             if not separator:
                 self._line = whole[: TARGET_BYTES_MAX * 2]
                 return
         self._line = None
-        if line.count(b" ") != 2:
+        if line.count(b" ") != 2 or line[0] < 0x21 or b"#" in line:
             raise BadRequest("request_line")
+        version = line[-9:]
+        if version == b" HTTP/1.1":
+            return
+        if version != b" HTTP/1.0":
+            raise VersionNotSupported if _VERSION.fullmatch(version) else BadRequest("request_line")
+        self.minor = 0
 
     def _check_sizes(self) -> None:
         for i in range(0, len(self.out), 4):
