@@ -106,6 +106,7 @@ def fresh(revision: Revision, reachability: str, config: KnativeConfig, now: flo
         marks.unknown(ACTIVE, *_QUEUED)
     else:
         marks.false(ACTIVE, *_NO_TRAFFIC)
+        marks.true(SCALE_TARGET_INITIALIZED)  # no pods are what was asked for
     wanted_spec = PodAutoscaler(
         metadata=ObjectMeta(
             name=revision.metadata.name,

@@ -4,7 +4,7 @@ import pytest
 
 from dataplane.resources.core import Pod
 from dataplane.resources.meta import ObjectMeta
-from dataplane.resources.serving import PodAutoscaler, Revision
+from dataplane.resources.serving import Configuration, PodAutoscaler, Revision, Service
 
 NAME = "hello-00001"
 
@@ -59,6 +59,22 @@ def test_initial_scale_zero_needs_no_pod_to_be_ready(world):
     assert world.pods() == []
     assert world.state(Revision, NAME) == ("True", "")
     assert world.state(Revision, NAME, "Active") == ("False", "NoTraffic")
+
+
+def test_initial_scale_zero_is_no_failure_while_its_autoscaler_has_not_been_looked_at(world):
+    template = {
+        "metadata": {"annotations": {"autoscaling.knative.dev/initial-scale": "0"}},
+        "spec": {"containers": [{"name": "user-container", "image": "demo://hello"}]},
+    }
+    world.service(template=template)
+    for controller, struct, name in (
+        ("service", Service, "hello"),
+        ("configuration", Configuration, "hello"),
+        ("revision", Revision, NAME),
+        ("revision", Revision, NAME),
+    ):
+        world.look(controller, struct, name)
+    assert world.state(Revision, NAME, "ResourcesAvailable") == ("True", "")
 
 
 @pytest.mark.parametrize(
