@@ -15,6 +15,8 @@ Headers = list[tuple[bytes, bytes]]
 HEAD_BYTES_MAX = 32 * 1024  # Envoy 60 KiB, nginx 4 × 8 KiB
 FIELDS_MAX = 100
 NAMES_MAX = 4096  # learned names per table; beyond it a name is judged anew each time
+NAME_BYTES_MAX = 128  # of a learned name: NAMES_MAX of 30 KiB each would be memory that a client holds for good
+HOST_BYTES_MAX = 262  # a DNS name of 253, its final dot, a port; and some
 
 _TOKEN = frozenset(b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
 
@@ -109,7 +111,7 @@ class FieldTable:
         action = self._known.get(lower)
         if action is None:
             action = Field.DROP if self._prefixes and lower.startswith(self._prefixes) else Field.PASS
-        if len(self.actions) < NAMES_MAX:
+        if len(self.actions) < NAMES_MAX and len(name) <= NAME_BYTES_MAX:
             self.actions[name] = int(action)
         return int(action)
 
@@ -189,7 +191,7 @@ def normal_host(value: bytes) -> bytes:
 
 
 def _normal_host(value: bytes) -> bytes:
-    if not value or not _HOST.issuperset(value) or not _HOST_REFUSED.isdisjoint(value):
+    if not value or len(value) > HOST_BYTES_MAX or not _HOST.issuperset(value) or not _HOST_REFUSED.isdisjoint(value):
         raise BadRequest("host")
     if value[0] == 0x5B:  # [ipv6]
         close = value.find(b"]")

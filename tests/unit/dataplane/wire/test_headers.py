@@ -77,3 +77,12 @@ def test_a_name_is_learned_only_if_it_is_a_token(name):
     else:
         with pytest.raises(BadRequest):
             table.learn(name)
+
+
+def test_a_client_cannot_make_us_remember_long_names_or_hosts():
+    table = from_outside()
+    assert table.learn(b"x" * 30_000) == Field.PASS
+    assert not table.actions
+    with pytest.raises(BadRequest):
+        normal_host(b"a" * 300)
+    assert normal_host(b"a" * 253 + b".:65535") == b"a" * 253
