@@ -129,6 +129,12 @@ class Relay:
         self._end(error)
         self.down.fail(error)
 
+    # ---- retry budget → us (policy.retry.Retry) -----------------------------------------------
+
+    def retry_now(self) -> None:
+        self.engine.retries.v += 1
+        self._again()
+
     # ---- pool → us --------------------------------------------------------------------------
 
     def on_connected(self, connection: ClientConnection) -> None:
@@ -369,15 +375,12 @@ class Relay:
             reused=reused,
             body_bytes=self.body_bytes,
             body_buffered=self.body_done and self.kept is not None,
-            within_budget=budget.allows(),
+            within_budget=budget.has_room(),
         )
         self._released(failed=True)
         if again:
-            if not self.retrying:
-                self.retrying = True
-                budget.retrying += 1
-            self.engine.retries.v += 1
-            self._again()
+            self.retrying = True
+            budget.enter(self)
         else:
             self._finish_failed(error)
 
@@ -385,7 +388,8 @@ class Relay:
         budget = self.engine.retry_budget
         budget.active -= 1
         if self.retrying:
-            budget.retrying -= 1
+            self.retrying = False
+            budget.leave(self)
         self._ended(error)
 
     def _finish_failed(self, error: DataplaneError) -> None:

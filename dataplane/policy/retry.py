@@ -6,9 +6,12 @@ wholly buffered body to repeat; 5 is rule 2 with the mark of a hop; 6 at most tw
 requests.
 """
 
+from typing import Protocol
+
 ATTEMPTS_MAX = 2
 BUDGET_RATIO = 0.2
 BUDGET_MIN = 3
+WAITING_MAX = 10_000  # as many as one revision may hold (activator queue_depth_max)
 REPLAY_BYTES_MAX = 64 * 1024
 
 IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE", b"TRACE"))
@@ -41,14 +44,56 @@ def may_retry(
     return body_bytes == 0 or (reused and body_buffered)
 
 
-class RetryBudget:
-    """Retries in flight never exceed a share of the active requests (rule 6)."""
+class Retry(Protocol):
+    def retry_now(self) -> None:
+        """Its turn has come."""
+        ...
 
-    __slots__ = ("active", "retrying")
+
+class RetryBudget:
+    """Retries in flight never exceed a share of the active requests (rule 6); those beyond it wait their turn.
+
+    Refusing them instead would fail requests that are safe to repeat whenever one of a few pods dies under load.
+    A share of at least BUDGET_MIN is always in flight while somebody waits, and each has a deadline: the line moves.
+    """
+
+    __slots__ = ("_line", "_moving", "active", "retrying")
 
     def __init__(self) -> None:
         self.active = 0
         self.retrying = 0
+        self._line: dict[Retry, None] = {}
+        self._moving = False
 
     def allows(self) -> bool:
         return self.retrying < max(BUDGET_MIN, self.active * BUDGET_RATIO)
+
+    def has_room(self) -> bool:
+        """May one more retry begin or wait?"""
+        return len(self._line) < WAITING_MAX
+
+    def enter(self, retry: Retry) -> None:
+        """`retry.retry_now()` once, now or later, unless `leave` comes first. First in, first out."""
+        self._line[retry] = None
+        self._move()
+
+    def leave(self, retry: Retry) -> None:
+        """It has ended, whether it had its turn or not. Exactly once per `enter`."""
+        if retry in self._line:
+            del self._line[retry]
+        else:
+            self.retrying -= 1
+            self._move()
+
+    def _move(self) -> None:
+        if self._moving:
+            return  # a retry that ends within its own retry_now(): the loop below goes on
+        self._moving = True
+        try:
+            while self._line and self.allows():
+                retry = next(iter(self._line))
+                del self._line[retry]
+                self.retrying += 1
+                retry.retry_now()
+        finally:
+            self._moving = False

@@ -3,8 +3,10 @@
 import itertools
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from dataplane.policy.retry import BUDGET_MIN, RetryBudget, may_retry
+from dataplane.policy.retry import BUDGET_MIN, WAITING_MAX, RetryBudget, may_retry
 
 SAFE = {
     "method": b"GET",
@@ -65,14 +67,67 @@ def test_a_started_response_forbids_it_whatever_else_holds():
         )  # fmt: skip
 
 
-def test_budget_is_a_fifth_of_the_active_requests_and_at_least_three():
-    budget = RetryBudget()
-    budget.retrying = BUDGET_MIN - 1
-    assert budget.allows()
-    budget.retrying = BUDGET_MIN
-    assert not budget.allows()
-    budget.active = 100
-    budget.retrying = 19
-    assert budget.allows()
-    budget.retrying = 20
-    assert not budget.allows()
+class Retry:
+    """Notes when its turn came; `at_once` ends within its own turn."""
+
+    def __init__(self, budget: RetryBudget, turns: list, *, at_once: bool = False) -> None:
+        self.budget, self.turns, self.at_once = budget, turns, at_once
+
+    def retry_now(self) -> None:
+        self.turns.append(self)
+        if self.at_once:
+            self.budget.leave(self)
+
+
+@pytest.mark.parametrize(("active", "share"), [(0, BUDGET_MIN), (10, BUDGET_MIN), (100, 20)])
+def test_budget_is_a_fifth_of_the_active_requests_and_at_least_three_the_others_wait_their_turn(active, share):
+    budget, turns = RetryBudget(), []
+    budget.active = active
+    retries = [Retry(budget, turns) for _ in range(share + 3)]
+    for retry in retries:
+        budget.enter(retry)
+    assert turns == retries[:share]
+    budget.leave(retries[share + 1])  # gave up while it waited
+    budget.leave(retries[0])
+    assert turns == retries[: share + 1]
+    budget.leave(retries[1])
+    assert turns == [*retries[: share + 1], retries[share + 2]]
+    assert budget.retrying == share
+
+
+def test_ten_thousand_retries_that_end_at_once_need_no_stack():
+    budget, turns = RetryBudget(), []
+    first = [Retry(budget, turns) for _ in range(BUDGET_MIN)]
+    rest = [Retry(budget, turns, at_once=True) for _ in range(WAITING_MAX)]
+    for retry in first + rest:
+        assert budget.has_room()
+        budget.enter(retry)
+    assert not budget.has_room()
+    budget.leave(first[0])
+    assert turns == first + rest
+    assert budget.retrying == BUDGET_MIN - 1
+
+
+@given(st.lists(st.tuples(st.sampled_from(["enter", "leave", "more", "fewer"]), st.integers(0, 50)), max_size=200))
+def test_retries_in_flight_stay_in_the_budget_and_nobody_is_forgotten(moves):
+    budget, turns, entered = RetryBudget(), [], []
+    for move, number in moves:
+        if move == "enter":
+            retry = Retry(budget, turns)
+            entered.append(retry)
+            before = budget.retrying
+            budget.enter(retry)
+            assert budget.retrying <= max(before, BUDGET_MIN, -(-budget.active // 5))
+        elif move == "leave" and entered:
+            budget.leave(entered.pop(number % len(entered)))
+        elif move == "more":
+            budget.active += number
+        elif move == "fewer":
+            budget.active = max(0, budget.active - number)
+    while entered:
+        had_its_turn = [retry for retry in entered if retry in turns]
+        assert had_its_turn, "somebody waits and nothing is in flight"
+        for retry in had_its_turn:
+            entered.remove(retry)
+            budget.leave(retry)
+    assert budget.retrying == 0
