@@ -56,6 +56,7 @@ _LISTS = frozenset(
 _SINGLE = frozenset((_HOST, _CONTENT_LENGTH, _TRANSFER_ENCODING))
 _AROUND_REFUSED = b"\x0b\x0c\x85\xa0\xff"
 _KEEP_ALIVE = frozenset((b"keep-alive", b"Keep-Alive", b"close", b"Close"))
+_NONE: frozenset[bytes] = frozenset()
 _VERSION = re.compile(rb" HTTP/[0-9]\.[0-9]")
 _CLOSE_TOKENS = frozenset((b"close", b"keep-alive", b"upgrade", b""))
 
@@ -342,7 +343,7 @@ class ResponseReader:
     """
 
     __slots__ = (
-        "_actions", "_bodyless", "_head_bytes", "_learn", "_parser", "_interim", "_until_close",
+        "_actions", "_bodyless", "_head_bytes", "_learn", "_nominated", "_parser", "_interim", "_until_close",
         "body", "chunked", "complete", "content_length", "excess", "head_done", "interim", "keep_alive", "out",
         "status", "tail", "upgrade",
     )  # fmt: skip
@@ -358,6 +359,7 @@ class ResponseReader:
         self._bodyless = bodyless
         self._head_bytes = 0
         self._interim = 0
+        self._nominated: frozenset[bytes] = _NONE
         self._until_close = False
         self.body: list[bytes] = []
         self.out: list[bytes] = []
@@ -424,11 +426,13 @@ class ResponseReader:
         if not action:
             self.out += (name, b": ", value, b"\r\n")
         elif action == _CONTENT_LENGTH:
-            if self.content_length >= 0 or not value.isdigit() or len(value) > 19:
+            if not value.isdigit():
+                value = value.rstrip(b" \t")
+            if self.content_length >= 0 or not value.isdigit() or len(value) > 18:
                 raise UpstreamProtocol
             self.content_length = int(value)
         elif action == _TRANSFER_ENCODING:
-            if self.chunked or value.lower() != b"chunked":
+            if self.chunked or value.rstrip(b" \t").lower() != b"chunked":
                 raise UpstreamProtocol
             self.chunked = True
         elif action == _UPGRADE:
@@ -436,15 +440,18 @@ class ResponseReader:
         elif action == _CONNECTION:
             if value in _KEEP_ALIVE:
                 return
-            nominated = {t.strip(b" \t").lower() for t in value.split(b",")} - _CLOSE_TOKENS
-            if nominated:
-                self.out = _without(self.out, nominated)
+            self._nominated |= {t.strip(b" \t").lower() for t in value.split(b",")} - _CLOSE_TOKENS
 
     def on_headers_complete(self) -> None:
         parser = self._parser
         assert parser is not None
         status = parser.get_status_code()
+        if self._nominated:
+            self.out = _without(self.out, self._nominated)
+            self._nominated = _NONE
         if status < 200 and status != 101:
+            if status < 100:
+                raise UpstreamProtocol
             self._interim += 1
             if self._interim > INTERIM_MAX:
                 raise UpstreamProtocol
@@ -465,6 +472,10 @@ class ResponseReader:
             self.complete = True
             if self.content_length > 0 or self.chunked:
                 self._parser = None  # it would wait for a body that cannot come
+                if status == 204 or (self.chunked and not self._bodyless):
+                    # Not allowed (RFC 9110 §8.6, RFC 9112 §6.1): who says so may send that body as well.
+                    self.content_length = -1
+                    self.chunked = self.keep_alive = False
         elif not self.chunked and self.content_length < 0:
             self._until_close = True
             self.keep_alive = False
@@ -480,7 +491,7 @@ class ResponseReader:
             self.complete = True
 
 
-def _without(out: list[bytes], names: set[bytes]) -> list[bytes]:
+def _without(out: list[bytes], names: frozenset[bytes]) -> list[bytes]:
     kept: list[bytes] = []
     for i in range(0, len(out), 4):
         if out[i].lower() not in names:
