@@ -290,6 +290,7 @@ def _sidecar(
         "QUEUE_SERVING_PORT": str(port),
         "QUEUE_ADMIN_PORT": "0",
         "QUEUE_METRICS_PORT": "0",
+        "DRAIN_QUIET_S": "1",  # routes have let go of the pod before it is told to stop
         "USER_PORT": str(user_port),
         "REVISION_TIMEOUT_SECONDS": str((spec and spec.timeout_seconds) or 0),
         "REVISION_RESPONSE_START_TIMEOUT_SECONDS": str((spec and spec.response_start_timeout_seconds) or 0),
