@@ -11,6 +11,7 @@ within it), then refused; after that a suspect pod is tried rather than hope for
 Source: spec/serving.md §8.7, §8.8, §15.4, §15.5; reliability.md AC-01…AC-05, AC-09, AC-10.
 """
 
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -83,7 +84,7 @@ class Hold:
         self._limit = revision.container_concurrency
         self._picker: Picker[Pod] = picker(self._limit, random)
         self._suspect_since = NEVER
-        self._waiting: dict[Waiter, _Place] = {}
+        self._waiting: OrderedDict[Waiter, _Place] = OrderedDict()  # its front goes in O(1); a dict would be walked
         self.update(revision)
 
     @property
