@@ -24,7 +24,7 @@ ANNOTATIONS = {
     "autoscaling.knative.dev/window": "10s",
     "autoscaling.knative.dev/max-scale": "20",
 }
-SAMPLE_S = 0.5
+SAMPLE_S = 0.2
 
 
 def main() -> None:

@@ -16,7 +16,8 @@ def does_everyone_get_an_answer_in_order(bench: Bench) -> None:
     subject, data = up(bench)
     client = Client(data)
     ceiling = AT_ZERO | {"autoscaling.knative.dev/max-scale": "1"}
-    client.apply(CONFIG, service("stampede", "bench/ordered", annotations=ceiling, concurrency=100))
+    client.apply(CONFIG)
+    client.apply(service("stampede", "bench/ordered", annotations=ceiling, concurrency=100))
     client.wait_ready("stampede")
     took, places, errors = asyncio.run(_stampede(subject.port, "stampede.default.localhost"))
     moved = [abs(place - sent) for sent, place in enumerate(places)]
