@@ -108,6 +108,10 @@ class Driver(Protocol):
         """
         ...
 
+    def give_back(self, ports: tuple[int, ...]) -> None:
+        """Ports of a pod that was never started."""
+        ...
+
     def is_free(self, port: int) -> bool:
         """Whether a server could bind it now."""
         ...

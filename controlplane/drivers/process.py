@@ -105,6 +105,10 @@ class ProcessDriver:
     def free_port(self) -> int:
         return self._ports.take()
 
+    def give_back(self, ports: tuple[int, ...]) -> None:
+        for port in ports:
+            self._ports.give_back(port)
+
     def is_free(self, port: int) -> bool:
         return is_free(port)
 
@@ -229,8 +233,7 @@ class ProcessDriver:
     def _forget(self, uid: str) -> None:
         pod = self._pods.pop(uid)
         self._reports.pop(uid, None)
-        for port in pod.ports:
-            self._ports.give_back(port)
+        self.give_back(pod.ports)
         self._pods_now.v = len(self._pods)
         if not self._pods:
             self._all_gone.set()
