@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from msgspec.structs import replace
 
+from controlplane.reconcile import route as routing
 from controlplane.reconcile.conditions import READY
 from controlplane.reconcile.naming import ROUTES, ROUTING_STATE, ROUTING_STATE_MODIFIED, listed, names_in
 from controlplane.reconcile.outcome import NOTHING, Outcome, key_for, update
@@ -32,10 +33,10 @@ def reconcile(key: Key, view: View, now: float) -> Outcome:
     writes: list[Write] = []
     for target in sorted(routed):
         writes += _marked(target, key.name, view, now, add=True)
-    if gone or (route is not None and _is_settled(route)):
-        for target in view.routed(key):
-            if target not in routed:
-                writes += _marked(target, key.name, view, now, add=False)
+    stale = [target for target in view.routed(key) if target not in routed]
+    if stale and (gone or (route is not None and _is_settled(route, view, now))):
+        for target in stale:
+            writes += _marked(target, key.name, view, now, add=False)
     return Outcome(tuple(writes))
 
 
@@ -59,13 +60,18 @@ def _routed(route: Route, view: View) -> frozenset[Key]:
     return frozenset(keys)
 
 
-def _is_settled(route: Route) -> bool:
-    """Ready or Failed, for its generation: what it no longer names may go."""
+def _is_settled(route: Route, view: View, now: float) -> bool:
+    """Ready or Failed, for its generation and for its targets as they are: what it no longer names may go.
+
+    A new template changes no generation of the Route. The verdict about the revision before must not count for the new
+    one, or it would depend on who looks first whether that revision stays reachable while the Route waits.
+    """
     ready = condition(route.status.conditions, READY)
     return (
         route.status.observed_generation == route.metadata.generation
         and ready is not None
         and ready.status != "Unknown"
+        and not routing.reconcile(route, view, now).writes
     )
 
 

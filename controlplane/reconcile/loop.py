@@ -126,7 +126,9 @@ class ControlLoop:
     def settled(self, route: str) -> None:
         """Every hop has what `namespace/name` programs."""
         namespace, _, name = route.partition("/")
-        self._enqueue(_Item(ROUTE.name, key_for(serving.Route, namespace, name)))
+        key = key_for(serving.Route, namespace, name)
+        self._enqueue(_Item(ROUTE.name, key))
+        self._enqueue(_Item(LABELER.name, key))  # it waits for this, too, and the Route may have nothing to write
 
     async def quiet(self) -> None:
         """Until nothing is queued or being committed (timers may be waiting)."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from controlplane.reconcile.controllers import CONTROLLERS
@@ -29,6 +29,9 @@ OPERATIONS = st.lists(
     min_size=1,
     max_size=10,
 )
+
+# The Route has failed for the first revision when the second one appears (found once, in both ways of looking).
+STALE_VERDICT = example(operations=[("deploy", "hello"), ("crash", "hello"), ("retemplate", "hello")], seed=0)
 
 
 def operate(world: Any, operation: str, name: str) -> None:
@@ -108,6 +111,7 @@ def another(world: Any) -> Callable[[], Any]:
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(operations=OPERATIONS, seed=st.integers(0, 2**32))
+@STALE_VERDICT
 def test_CP_07_the_order_of_looks_does_not_matter(another, operations, seed):
     calm, wild, source = another(), another(), random.Random(seed)
     for operation, name in operations:
@@ -139,6 +143,7 @@ class LossyLoop(ControlLoop):
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(operations=OPERATIONS, seed=st.integers(0, 2**32))
+@STALE_VERDICT
 def test_CP_07_lost_doubled_and_late_notifications_end_in_the_same_state(another, operations, seed):
     calm, lossy = another(), another()
     LossyLoop.source, LossyLoop.late = random.Random(seed), []

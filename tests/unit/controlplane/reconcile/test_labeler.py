@@ -3,7 +3,7 @@
 from msgspec.structs import replace
 
 from dataplane.resources.meta import ObjectMeta
-from dataplane.resources.serving import Configuration, Revision, Route, RouteSpec, TrafficTarget
+from dataplane.resources.serving import Configuration, Revision, Route, RouteSpec, Service, TrafficTarget
 
 ROUTES = "serving.knative.dev/routes"
 STATE = "serving.knative.dev/routingState"
@@ -40,6 +40,25 @@ def test_it_stays_active_until_the_route_is_settled(world):
     world.settle()
     assert meta(world, "hello-00001").labels[STATE] == "active"
     world.hops_follow = True
+    world.settle()
+    assert meta(world, "hello-00001").labels[STATE] == "reserve"
+
+
+def test_a_verdict_about_the_revision_before_takes_nobody_off(world):
+    world.service()
+    world.settle()
+    world.pods_crash()
+    world.settle()
+    assert world.state(Route, "hello") == ("False", "RevisionMissing")
+    world.retemplate()
+    for controller, kind in (("service", Service), ("configuration", Configuration), ("labeler", Route)):
+        world.look(controller, kind, "hello")
+    assert world.state(Route, "hello") == ("False", "RevisionMissing")  # it has not looked yet
+    assert meta(world, "hello-00001").labels[STATE] == "active"
+    world.settle()
+    assert world.state(Route, "hello") == ("Unknown", "RevisionMissing")
+    assert meta(world, "hello-00001").labels[STATE] == "active"
+    world.pods_crash()
     world.settle()
     assert meta(world, "hello-00001").labels[STATE] == "reserve"
 
