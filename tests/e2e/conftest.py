@@ -145,7 +145,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
         if images is not None:
             line += ["--images", str(images)]
         environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
-        environment |= {"PYTHONPATH": str(ROOT), "PATH": f"{BIN}:{os.environ.get('PATH', '')}"}
+        environment |= {"PYTHONPATH": str(ROOT)}
         with log.open("w") as err:
             process = subprocess.Popen(
                 [*line, *arguments],
