@@ -10,8 +10,10 @@ Source: reliability.md LP-01…LP-09; design/ecosystem.md §0.4.
 """
 
 import asyncio
+import hashlib
 import logging
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -41,7 +43,8 @@ _BOOT = (
 
 
 class DriverSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """`instance` is the same for every run on the same data directory: what a killed run left is found by it."""
+    """`instance` (any text) is the same for every run on the same data directory: what a killed run left is found
+    by it."""
 
     instance: str
     backoff_first_s: float = 10.0
@@ -184,6 +187,7 @@ class ProcessDriver:
         self._hello = loop.create_future()
         transport, _ = await loop.create_unix_connection(lambda: _Wire(self._on_frame, self._on_lost), sock=ours)
         settings = msgspec.to_builtins(self._settings)
+        settings["instance"] = _short(self._settings.instance)
         for name in ("port_first", "port_last"):
             del settings[name]
         transport.write(encode({"op": "settings", "settings": {**settings, "staging": self._staging.name}}))
@@ -302,6 +306,13 @@ class _Wire(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._on_lost()
+
+
+def _short(instance: str) -> str:
+    """A name that may stand in a path and in a mark: anything else, such as a folder's path, as a hash."""
+    if re.fullmatch(r"[a-z0-9-]{1,40}", instance):
+        return instance
+    return hashlib.sha256(instance.encode()).hexdigest()[:16]
 
 
 def _start(theirs: socket.socket) -> subprocess.Popen[bytes]:

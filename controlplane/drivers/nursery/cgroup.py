@@ -137,7 +137,7 @@ def none(why: str) -> Cgroups:
 
 
 def detect(instance: str, *, proc: str = "/proc", fs: str = "/sys/fs/cgroup") -> Cgroups:
-    """What can be enforced here. Never raises; makes the base directories."""
+    """What can be enforced here. Never raises."""
     own = {}
     for line in _read(f"{proc}/self/cgroup").splitlines():
         _, controllers, path = line.split(":", 2)
@@ -156,11 +156,10 @@ def detect(instance: str, *, proc: str = "/proc", fs: str = "/sys/fs/cgroup") ->
         parent = f"{fs}/{controller}{own[controller]}".rstrip("/")
         if not os.path.isdir(parent):  # a container runtime mounts our group as the root
             parent = f"{fs}/{controller}"
-        try:
-            os.makedirs(f"{parent}/{name}", exist_ok=True)
-            bases[controller] = f"{parent}/{name}"
-        except OSError as error:
-            missing[controller] = f"cgroup {parent} is not writable: {error.strerror}"
+        if os.access(parent, os.W_OK):
+            bases[controller] = f"{parent}/{name}"  # made when the first container needs it
+        else:
+            missing[controller] = f"cgroup {parent} is not writable"
     return Cgroups(1, bases, missing)
 
 

@@ -322,13 +322,12 @@ class Life:
         return self.spec.memory_bytes > 0 and (self._group is None or "memory" not in self._group.paths)
 
     def _make_group(self) -> Group | None:
-        """Always in `pids` where it exists: that is how nobody gets away."""
+        """Always in `pids` where it exists: that is how nobody gets away; and in `cpu`: all processes of a container
+        together get the share of one, so a bomb does not starve the machine."""
         spec = self.spec
-        wanted = ["pids"]
+        wanted = ["pids", "cpu"]
         if spec.memory_bytes:
             wanted.append("memory")
-        if spec.cpu_millis:
-            wanted.append("cpu")
         group = self._machine.cgroups.make(f"{self._uid}-{spec.name}", wanted=tuple(wanted))
         if group is not None:
             has = group.paths
