@@ -43,6 +43,10 @@ class Up:
             assert run.returncode == 0, f"kubectl {' '.join(arguments)}: {run.stdout}{run.stderr}"
         return run.stdout if check else run.stdout + run.stderr
 
+    @property
+    def token(self) -> str:
+        return (self.data / "token").read_text().strip()
+
     def apply(self, path: str | Path) -> str:
         return self.kubectl("apply", "-f", str(EXAMPLES / path))
 
@@ -127,8 +131,8 @@ def start(tmp_path: Path) -> Iterator[Start]:
     """Starts instances of `dataplane up ARGUMENTS` that end with the test."""
     running: list[Up] = []
 
-    def start(*arguments: str, images: Path | None = None) -> Up:
-        data = tmp_path / f"data-{len(running)}"
+    def start(*arguments: str, images: Path | None = None, data: Path | None = None) -> Up:
+        data = data or tmp_path / f"data-{len(running)}"
         log = tmp_path / f"up-{len(running)}.log"
         line = [
             sys.executable,
