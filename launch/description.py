@@ -78,12 +78,13 @@ class Describer:
         newest = sorted(events, key=lambda one: (_seen(one), one["metadata"].get("resourceVersion", "")), reverse=True)
         if not newest:
             return ["Events:  <none>"]
-        rows = [("TYPE", "REASON", "AGE", "FROM", "MESSAGE")]
+        rows = [("TYPE", "REASON", "AGE", "OBJECT", "MESSAGE")]
         for one in newest[:EVENTS_MAX]:
             count = int(one.get("count") or 1)
             since = self._age(_seen(one)) + (f" (x{count})" if count > 1 else "")
-            source = (one.get("source") or {}).get("component", "")
-            rows.append((one.get("type", ""), one.get("reason", ""), since, source, one.get("message", "")))
+            about = one.get("involvedObject") or {}
+            thing = f"{str(about.get('kind', '')).lower()}/{about.get('name', '')}"
+            rows.append((one.get("type", ""), one.get("reason", ""), since, thing, one.get("message", "")))
         out = ["Events:", *aligned(rows, gap=2, indent="  ")]
         if len(newest) > EVENTS_MAX:
             out.append(f"  … and {len(newest) - EVENTS_MAX} older ones")

@@ -151,6 +151,8 @@ async def gateway(ground: Ground, options: GatewayOptions) -> None:
     from launch.datapath import Datapath, Holding
 
     life = ground.life
+    if options.lifeline >= 0:
+        hold_on(ground, options.lifeline)
     tasks = Tasks("gateway")
     life.on_stop("tasks", tasks.close)
     link = Link(ground, options.source, tasks)
@@ -170,8 +172,6 @@ async def gateway(ground: Ground, options: GatewayOptions) -> None:
     host, port = split_address(options.http)
     address = await path.gateway.listen(host, port, reuse_port=options.reuse_port)
     life.on_stop("gateway", path.gateway.drain, within_s=120.0)
-    if options.lifeline >= 0:
-        hold_on(ground, options.lifeline)
     say_ready(http=address)
 
 

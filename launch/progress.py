@@ -24,11 +24,22 @@ FAILURE_GRACE_S = 2.0  # kn's error window: a Ready=False that heals within it w
 
 
 def wait_ready(
-    client: Client, kind: "Kind", namespace: str, name: str, *, timeout_s: float, say: Say, clock: Clock = SYSTEM
+    client: Client,
+    kind: "Kind",
+    namespace: str,
+    name: str,
+    *,
+    timeout_s: float,
+    say: Say,
+    deadline: float | None = None,
+    clock: Clock = SYSTEM,
 ) -> Object:
-    """Returns the Ready object. Raises Failure when it fails for good, TimedOut (124) past `timeout_s`."""
+    """Returns the Ready object. Raises Failure when it fails for good, TimedOut (124) past `timeout_s`.
+
+    `deadline`: of several waits that share one `timeout_s`, in `clock.monotonic` seconds.
+    """
     started = clock.monotonic()
-    deadline = started + timeout_s
+    deadline = started + timeout_s if deadline is None else deadline
     failing_since: float | None = None
     said = last = ""
     states = _States(client, kind, namespace, name)
@@ -36,7 +47,7 @@ def wait_ready(
         now = clock.monotonic()
         if now >= deadline:
             raise TimedOut(
-                f"{kind.singular} {name!r} was not ready within {timeout_s:.3g} s: {last or 'nothing has happened yet'}"
+                f"{kind.singular} {name!r} was not ready within {timeout_s:g} s: {last or 'nothing has happened yet'}"
             )
         if failing_since is not None and now - failing_since >= FAILURE_GRACE_S:
             raise Failure(
@@ -63,13 +74,13 @@ def judged(state: Object) -> tuple[str, str]:
         return "waiting", "The controller has not looked at the latest generation yet."
     conditions = {one["type"]: one for one in status.get("conditions", [])}
     ready = conditions.get("Ready", {})
-    words = ready.get("message") or next(
-        (one["message"] for one in conditions.values() if one.get("status") != "True" and one.get("message")), ""
-    )
+    said = [one["message"] for one in conditions.values() if one.get("status") != "True" and one.get("message")]
+    words = ready.get("message") or next(iter(said), "")
     if ready.get("status") == "True":
         return "ready", ""
     if ready.get("status") == "False":
-        return "failed", words or ready.get("reason", "not ready")
+        # "does not have any ready Revision" is Ready's; why not is said by the condition below it.
+        return "failed", " ".join(dict.fromkeys([words, *said])).strip() or ready.get("reason", "not ready")
     return "waiting", words or _still_working(conditions)
 
 

@@ -123,9 +123,14 @@ def _wait(client: "Client", results: list["Object"], timeout_s: float) -> None:
         meta = thing["metadata"]
         word = "Creating" if one["action"] == "created" else "Updating"
         click.echo(f"{word} service '{meta['name']}' in namespace '{meta['namespace']}':\n")
-        left_s = max(0.1, deadline - SYSTEM.monotonic())
         ready = wait_ready(
-            client, kind_named("ksvc"), meta["namespace"], meta["name"], timeout_s=left_s, say=click.echo
+            client,
+            kind_named("ksvc"),
+            meta["namespace"],
+            meta["name"],
+            timeout_s=timeout_s,
+            say=click.echo,
+            deadline=deadline,
         )
         status = ready["status"]
         done = "created to" if one["action"] == "created" else "updated to"

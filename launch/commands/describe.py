@@ -53,10 +53,20 @@ def _described(client: "Client", kind: "Kind", namespace: str, one: "Object", de
     assert isinstance(describer, Describer)
     name = one["metadata"]["name"]
     place = one["metadata"].get("namespace") or namespace
-    about = f"involvedObject.kind={kind.kind},involvedObject.name={name}"
-    events = client.get(path_of(kind_named("events"), place, fieldSelector=about))["items"]
     if kind.kind != "Service":
-        return describer.anything(one, events)
+        about = f"involvedObject.kind={kind.kind},involvedObject.name={name}"
+        return describer.anything(one, client.get(path_of(kind_named("events"), place, fieldSelector=about))["items"])
     selector = f"serving.knative.dev/service={name}"
     revisions = client.get(path_of(kind_named("revisions"), place, labelSelector=selector))["items"]
-    return describer.service(one, revisions, events)
+    events = client.get(path_of(kind_named("events"), place))["items"]
+    return describer.service(one, revisions, [event for event in events if _concerns(event, name, revisions)])
+
+
+def _concerns(event: "Object", service: str, revisions: list["Object"]) -> bool:
+    """Of the Service, of what is made from it, and of its pods: where the reason of a failure is told."""
+    about = event.get("involvedObject", {})
+    kind, name = about.get("kind", ""), str(about.get("name", ""))
+    named = [one["metadata"]["name"] for one in revisions]
+    if kind == "Pod":
+        return name.startswith(tuple(f"{revision}-deployment-" for revision in named))
+    return name == service if kind in ("Service", "Configuration", "Route") else kind == "Revision" and name in named

@@ -16,7 +16,7 @@ Up = Callable[..., Any]
 
 APP = """
 import os, signal, sys
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 class App(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     wbufsize = -1
@@ -33,7 +33,7 @@ class App(BaseHTTPRequestHandler):
         print("asked", self.path, flush=True)
 print("app starts", flush=True)
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-HTTPServer(("127.0.0.1", int(os.environ["PORT"])), App).serve_forever(poll_interval=60)
+ThreadingHTTPServer(("127.0.0.1", int(os.environ["PORT"])), App).serve_forever(poll_interval=60)
 """
 
 
