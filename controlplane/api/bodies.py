@@ -72,7 +72,7 @@ def without_nulls(value: Any, depth: int = 0) -> Any:
         raise status.bad_request(f"the body is nested deeper than {DEPTH_MAX}")
     if isinstance(value, dict):
         return {key: without_nulls(inner, depth + 1) for key, inner in value.items() if inner is not None}
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):  # tuples: from structs, within the process
         return [without_nulls(inner, depth + 1) for inner in value]
     return value
 

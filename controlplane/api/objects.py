@@ -26,7 +26,7 @@ from dataplane.clock import Clock
 from dataplane.resources.kinds import to_builtins
 from dataplane.resources.meta import Resource
 
-TRIES = 5  # of a write that named no version
+TRIES = 64  # of a write that named no version; each one lost means that somebody else got on
 WARNING_CHARS_MAX = 1024
 WARNINGS_CHARS_MAX = 4096  # headers have to fit into a client's buffers
 

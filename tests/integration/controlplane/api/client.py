@@ -10,6 +10,7 @@ from aiohttp import web
 
 from controlplane.store.contract import Key, Put
 from controlplane.store.memory import MemoryStore
+from controlplane.store.sqlite import SqliteStore
 from dataplane.resources import core
 from dataplane.resources.meta import ObjectMeta, Resource
 
@@ -18,7 +19,9 @@ MAPS = "/api/v1/namespaces/default/configmaps"
 
 
 class Api:
-    def __init__(self, store: MemoryStore, runner: web.AppRunner, url: str, session: aiohttp.ClientSession) -> None:
+    def __init__(
+        self, store: MemoryStore | SqliteStore, runner: web.AppRunner, url: str, session: aiohttp.ClientSession
+    ) -> None:
         self.store = store
         self.runner = runner
         self.url = url

@@ -1,6 +1,7 @@
 """The API on a port of its own, and an HTTP client with the token."""
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import aiohttp
 import pytest
@@ -10,6 +11,7 @@ from controlplane.api.app import make_app, make_runner
 from controlplane.knative_config import KnativeConfig
 from controlplane.store.contract import Key, Put
 from controlplane.store.memory import MemoryStore
+from controlplane.store.sqlite import SqliteStore
 from dataplane.clock import SYSTEM
 from dataplane.resources import core
 from dataplane.resources.meta import ObjectMeta
@@ -22,9 +24,10 @@ class NoLogs:
             yield piece
 
 
-@pytest.fixture
-async def api() -> AsyncIterator[Api]:
-    store = MemoryStore(history_max=2000)
+@pytest.fixture(params=["memory", "sqlite"])
+async def api(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Api]:
+    sqlite = request.param == "sqlite"
+    store = SqliteStore(tmp_path / "s.db", history_max=500) if sqlite else MemoryStore(history_max=500)
     for name in ("default", "knative-serving"):
         await store.commit([Put(Key("", "Namespace", "", name), core.Namespace(metadata=ObjectMeta(name=name)), "")])
 
@@ -49,3 +52,4 @@ async def api() -> AsyncIterator[Api]:
     async with aiohttp.ClientSession(headers={"Authorization": "Bearer token"}, read_bufsize=2**20) as session:
         yield Api(store, runner, url, session)
     await runner.cleanup()
+    await store.close()

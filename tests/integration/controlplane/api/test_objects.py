@@ -5,7 +5,7 @@ import asyncio
 import msgspec
 import pytest
 
-from controlplane.store.contract import StoreFailed
+from controlplane.store.contract import Conflict, Key, StoreFailed
 from dataplane.resources import serving
 from dataplane.resources.meta import Condition
 from tests.integration.controlplane.api.client import MAPS, SERVICES, Api, config_map, manifest
@@ -109,6 +109,24 @@ async def test_CP_03_patches_without_a_version_are_tried_again_until_they_are_in
     patches = (api("PATCH", f"{MAPS}/a", {"data": {f"k{n}": "x"}}, MERGE) for n in range(20))
     assert {code for code, _ in await asyncio.gather(*patches)} == {200}
     assert len((await api("GET", f"{MAPS}/a"))[1]["data"]) == 21
+
+
+@pytest.mark.parametrize("method", ["PATCH", "DELETE"])
+async def test_CP_03_what_loses_a_race_in_the_store_is_tried_again_but_not_for_ever(api: Api, method: str) -> None:
+    await api.put(config_map())
+    real, races = api.store.commit, [2]
+
+    async def contended(writes):
+        if races[0]:
+            races[0] -= 1
+            raise Conflict(Key("", "ConfigMap", "default", "a"), None)
+        return await real(writes)
+
+    api.store.commit = contended
+    assert (await api("PATCH", f"{MAPS}/a", {"data": {"v": "2"}}, MERGE))[1]["data"] == {"v": "2"}
+    races[0] = 1000
+    code, body = await api(method, f"{MAPS}/a", {}, MERGE)
+    assert (code, body["reason"]) == (409, "Conflict")
 
 
 async def test_CP_03_a_patch_with_an_old_version_is_a_conflict(api: Api) -> None:

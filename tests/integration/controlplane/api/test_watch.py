@@ -7,7 +7,7 @@ import socket
 import pytest
 
 from controlplane.api import watch as watching
-from controlplane.store.contract import Delete, Key
+from controlplane.store.contract import Delete, Key, Put
 from tests.integration.controlplane.api.client import MAPS, Api, config_map, event
 
 TABLE = "application/json;as=Table;g=meta.k8s.io;v=v1"
@@ -60,7 +60,7 @@ async def test_CP_04_list_then_watch_misses_nothing_and_repeats_nothing(api: Api
 async def test_CP_04_a_version_that_is_no_longer_kept_is_410(api: Api) -> None:
     await api.put(config_map())
     old = str(api.store.revision)
-    for n in range(2100):
+    for n in range(510):
         await api.put(config_map(value=str(n)))
     for since in (old, str(api.store.revision + 1)):
         code, body = await api("GET", f"{MAPS}?watch=true&resourceVersion={since}")
@@ -227,8 +227,8 @@ async def test_a_burst_larger_than_the_queue_ends_the_stream_with_410(api: Api, 
     monkeypatch.setattr(watching, "QUEUE_MAX", 10)
     async with api.watch(MAPS) as response:
         await until(lambda: watchers(api) == 1)
-        for n in range(30):  # in one turn: nobody could have read
-            await api.put(config_map(f"k{n}"))
+        # In one turn: nobody could have read.
+        await api.store.commit(Put(key(f"k{n}"), config_map(f"k{n}"), None) for n in range(30))
         lines = [json.loads(line) async for line in response.content]
     assert lines[-1]["type"] == "ERROR"
     assert lines[-1]["object"]["code"] == 410
