@@ -107,12 +107,23 @@ class Load:
         self.shots.append(shot)
         self.open[shot] = None
         if self.idle:
-            self.idle.popitem()[0].fire(shot, request)
+            connection = next(iter(self.idle))
+            del self.idle[connection]
+            connection.fire(shot, request)
         else:
             task = self._loop.create_task(self._dial(shot, request))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         return shot
+
+    async def connect(self, count: int) -> None:
+        """Have `count` idle connections; shoot() then takes the oldest first."""
+        while len(self.idle) < count:
+            wanted = min(200, count - len(self.idle))
+            made = [
+                self._loop.create_connection(lambda: _Connection(self), "127.0.0.1", self.port) for _ in range(wanted)
+            ]
+            self.idle |= {connection: None for _, connection in await asyncio.gather(*made)}
 
     def start(self, rate_per_s: float) -> None:
         self._running = self._loop.create_task(self._run(rate_per_s))
