@@ -36,6 +36,7 @@ class LogReader(Protocol):
         tail_lines: int | None,
         since_s: float | None,
         previous: bool,
+        timestamps: bool,
     ) -> AsyncGenerator[bytes, None]:
         """Pieces of the log, oldest first. With `follow`, until the container has ended.
 
@@ -63,8 +64,6 @@ class Logs:
         pod = self._store.get(target.key())
         if not isinstance(pod, core.Pod):
             raise status.not_found(target.kind, target.name)
-        if _true(query.get("timestamps")):
-            raise status.bad_request("log lines are kept as they were written, without timestamps")
         limit = _number(query.get("limitBytes"), "limitBytes")
         pieces = self._reader.read(
             target.namespace,
@@ -74,6 +73,7 @@ class Logs:
             tail_lines=_number(query.get("tailLines"), "tailLines"),
             since_s=self._since(query.get("sinceSeconds"), query.get("sinceTime")),
             previous=_true(query.get("previous")),
+            timestamps=_true(query.get("timestamps")),
         )
         task = asyncio.current_task()
         assert task is not None

@@ -2,7 +2,7 @@
 
 Path: drivers/nursery/output.py → files → [logs] → api/logs.py.
 
-Lines carry a stamp of fixed width that is cut off here. A follower goes on through rotation and restarts, and ends
+Lines carry a stamp of fixed width that is cut off here unless it is asked for. A follower goes on through rotation and restarts, and ends
 when the pod's folder is gone.
 
 Source: spec/serving.md §12.5; Kubernetes' pod log options.
@@ -39,6 +39,7 @@ class LogFiles:
         tail_lines: int | None = None,
         since_s: float | None = None,
         previous: bool = False,
+        timestamps: bool = False,
     ) -> AsyncGenerator[bytes, None]:
         """Whole lines, oldest first. Raises LookupError when there is no such log."""
         path = self._folder / namespace / pod / f"{container}.log"
@@ -51,17 +52,16 @@ class LogFiles:
                 raise LookupError(f'previous terminated container "{container}" in pod "{pod}" not found')
         elif not path.exists() and not (follow and path.parent.exists()):
             raise LookupError(f'container "{container}" in pod "{pod}" is waiting to start: no log yet')
-        async for piece in self._read(path, follow and not previous, tail_lines, since):
+        async for piece in self._read(path, follow and not previous, tail_lines, Cutter(since, stamps=timestamps)):
             yield piece
 
     async def _read(
-        self, path: Path, follow: bool, tail_lines: int | None, since: bytes
+        self, path: Path, follow: bool, tail_lines: int | None, cut: "Cutter"
     ) -> AsyncGenerator[bytes, None]:
         older = path.with_name(path.name + ".1")
         files = [one for one in (older, path) if one.exists()]
         starts = _tail(files, tail_lines)
         file: BinaryIO | None = None
-        cut = Cutter(since)
         try:
             for one, start in zip(files, starts, strict=True):
                 if file is not None:
@@ -102,26 +102,27 @@ class LogFiles:
 
 
 class Cutter:
-    """Stamped bytes in any cut → lines without stamps, from `since` (a stamp) on."""
+    """Stamped bytes in any cut → lines without stamps (or with: `stamps`), from `since` (a stamp) on."""
 
-    __slots__ = ("_rest", "_since")
+    __slots__ = ("_rest", "_since", "_skip")
 
-    def __init__(self, since: bytes = b"") -> None:
+    def __init__(self, since: bytes = b"", *, stamps: bool = False) -> None:
         self._rest = b""
         self._since = since
+        self._skip = 0 if stamps else STAMP_BYTES
 
     def feed(self, data: bytes) -> bytes:
         *lines, self._rest = (self._rest + data).split(b"\n")
-        out = b"".join(line[STAMP_BYTES:] + b"\n" for line in lines if line >= self._since)
+        out = b"".join(line[self._skip :] + b"\n" for line in lines if line >= self._since)
         if len(self._rest) > LINE_BYTES_MAX:
-            out += self._rest[STAMP_BYTES:]
+            out += self._rest[self._skip :]
             self._rest = self._rest[:STAMP_BYTES]
         return out
 
     def end(self) -> bytes:
         """A last line without a newline."""
         rest, self._rest = self._rest, b""
-        return rest[STAMP_BYTES:] if rest >= self._since else b""
+        return rest[self._skip :] if rest >= self._since else b""
 
 
 def _tail(files: list[Path], lines: int | None) -> list[int]:

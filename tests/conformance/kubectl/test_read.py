@@ -214,7 +214,7 @@ async def test_logs_and_logs_that_are_followed(kubectl) -> None:
     await kubectl.put("Pod", pod())
     name = "hello-00001-deployment-x"
     assert await kubectl("logs", name) == "one\ntwo\n"
-    assert await kubectl("logs", name, "--tail=1", "--since=5m", "-c", "user-container") == "two\n"
+    assert await kubectl("logs", name, "--tail=1", "--since=5m", "--timestamps", "-c", "user-container") == "two\n"
     assert kubectl.logs.asked[-1] == {
         "pod": f"default/{name}",
         "container": "user-container",
@@ -222,6 +222,7 @@ async def test_logs_and_logs_that_are_followed(kubectl) -> None:
         "tail_lines": 1,
         "since_s": 300,
         "previous": False,
+        "timestamps": True,
     }
     async with kubectl.following("logs", "-f", name) as out:
         assert await out.readline() == b"one\n"
