@@ -2,8 +2,8 @@
 
 Path: drivers/nursery/output.py → files → [logs] → api/logs.py.
 
-Lines carry a stamp of fixed width that is cut off here unless it is asked for. A follower goes on through rotation and restarts, and ends
-when the pod's folder is gone.
+Lines carry a stamp of fixed width that is cut off here unless it is asked for. A follower goes on through rotation and
+restarts, and ends when the pod's folder is gone.
 
 Source: spec/serving.md §12.5; Kubernetes' pod log options.
 """
