@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import socket
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -365,19 +367,113 @@ def test_workers_share_the_port_and_die_with_their_parent(up: Up, tmp_path: Path
         time.sleep(0.05)
 
 
-def test_gateway_activator_and_autoscaler_run_as_processes_of_their_own(up: Up, start: Up, tmp_path: Path) -> None:
-    token = str(tmp_path / "data" / "token")
-    scaler_port = 0
+def _free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+def _pods(dataplane: Up) -> int:
+    return len(dataplane("get", "pods", "--no-headers").stdout.splitlines())
+
+
+def test_a_service_goes_to_zero_and_comes_back_from_zero(up: Up, dataplane: Up, tmp_path: Path) -> None:
     program = up("--in-memory", "-f", manifest(tmp_path, window="6s"))
-    api = program.ready["api"]
-    del scaler_port
-    scaler = start("autoscaler", "--listen", "127.0.0.1:0", "--control", api, "--token-file", token)
-    stats = scaler.ready["stats"]
-    common = ("--control", api, "--token-file", token, "--autoscaler", stats)
-    activator = start("activator", "--http", "127.0.0.1:0", *common)
-    gateway = start("gateway", "--http", "127.0.0.1:0", "--activator", activator.ready["http"], *common)
+    program.until(lambda: _pods(dataplane) == 0, 60)
+    assert program.ask("hello.default.localhost").body == "one GET / "
+    assert _pods(dataplane) == 1
+
+
+def test_the_hops_run_as_processes_of_their_own_and_wake_a_service_from_zero(
+    up: Up, start: Up, dataplane: Up, tmp_path: Path
+) -> None:
+    stats, activators = (f"http://127.0.0.1:{_free_port()}" for _ in range(2))
+    program = up("--in-memory", "-f", manifest(tmp_path, window="6s"), "--autoscaler", stats, "--activator", activators)
+    token = ("--token-file", str(tmp_path / "data" / "token"))
+    control = ("--control", program.ready["api"])
+    start("autoscaler", "--listen", stats.removeprefix("http://"), *control, *token)
+    hop = (*control, *token, "--autoscaler", stats)
+    activator = start("activator", "--http", activators.removeprefix("http://"), *hop)
+    gateway = start("gateway", "--http", "127.0.0.1:0", "--activator", activators, *hop)
     assert gateway.ask("hello.default.localhost").body == "one GET / "
+    program.until(lambda: _pods(dataplane) == 0, 60)
+    assert gateway.ask("hello.default.localhost").body == "one GET / "  # through the activator
+    assert program.ask("hello.default.localhost").body == "one GET / "
     assert activator.stop() == 0
+
+
+def test_sidecars_stand_in_front_of_every_pod(up: Up, tmp_path: Path) -> None:
+    program = up("--in-memory", "-f", manifest(tmp_path), "--sidecars")
+    assert program.ask("hello.default.localhost").body == "one GET / "
+    proxies = [
+        p
+        for p in _descendants(program.process.pid)
+        if b"queueproxy" in (Path("/proc") / str(p) / "cmdline").read_bytes()
+    ]
+    assert len(proxies) == 1
+    assert program.stop() == 0
+    assert not Path(f"/proc/{proxies[0]}").exists()
+
+
+def test_get_w_prints_changes_until_ctrl_c_which_is_130(
+    up: Up, environ: dict[str, str], dataplane: Up, tmp_path: Path
+) -> None:
+    up("--in-memory", "-f", manifest(tmp_path))
+    watch = subprocess.Popen(
+        [sys.executable, "-m", "launch", "get", "ksvc", "-w"],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environ,
+        cwd=tmp_path,
+    )
+    assert watch.stdout is not None
+    assert watch.stdout.readline().startswith("NAME")
+    assert watch.stdout.readline().startswith("hello ")
+    assert dataplane("apply", "-f", manifest(tmp_path, "second")).returncode == 0
+    assert watch.stdout.readline().startswith("second")
+    watch.send_signal(signal.SIGINT)
+    watch.communicate(timeout=20)
+    assert watch.returncode == 130
+
+
+def test_logs_f_goes_on_with_the_pods_of_the_next_revision(
+    up: Up, environ: dict[str, str], dataplane: Up, tmp_path: Path
+) -> None:
+    up("--in-memory", "-f", manifest(tmp_path))
+    follow = subprocess.Popen(
+        [sys.executable, "-m", "launch", "logs", "-f", "ksvc/hello"],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environ,
+        cwd=tmp_path,
+    )
+    assert follow.stdout is not None
+    assert follow.stdout.readline().endswith("app starts\n")
+    assert dataplane("apply", "-f", manifest(tmp_path, text="two"), "--wait").returncode == 0
+    dataplane("invoke", "hello", "--path", "/seen")
+    lines = [follow.stdout.readline() for _ in range(2)]
+    assert all(line.startswith("[hello-00002-") for line in lines)
+    assert lines[1].endswith("] asked /seen\n")
+    follow.send_signal(signal.SIGINT)
+    follow.communicate(timeout=20)
+    assert follow.returncode == 130
+
+
+def _descendants(pid: int) -> list[int]:
+    parents: dict[int, list[int]] = {}
+    for one in Path("/proc").iterdir():
+        if one.name.isdigit():
+            try:
+                parent = int((one / "stat").read_text().rsplit(")", 1)[1].split()[1])
+            except (OSError, IndexError):
+                continue
+            parents.setdefault(parent, []).append(int(one.name))
+    found, todo = [], [pid]
+    while todo:
+        children = parents.get(todo.pop(), [])
+        found += children
+        todo += children
+    return found
 
 
 def _children(pid: int, word: str) -> list[int]:
