@@ -269,9 +269,9 @@ class PodLife:
     # --- its port was taken ---
 
     def _look_for_a_clash(self, report: PodReport) -> None:
-        """It crashed before it was ever ready, and while none of it runs somebody listens on its port."""
+        """It crashes, and while nothing of it runs somebody has its port."""
         composed, served = self._composed, serving_container(self.pod)
-        if self.state != "launched" or self._was_ready or composed is None or served is None or self._relaunch:
+        if self.state != "launched" or composed is None or served is None or self._relaunch:
             return
         one = next((c for c in report.containers if c.name == served.name), None)
         if one is None or one.reason != "CrashLoopBackOff" or self._clashes >= CLASHES_MAX:

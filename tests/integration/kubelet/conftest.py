@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from controlplane.drivers.contract import PodProcess
 from controlplane.drivers.process import DriverSettings, ProcessDriver
 from controlplane.kubelet.kubelet import Kubelet
 from controlplane.kubelet.settings import KubeletSettings, host_env
@@ -27,6 +28,21 @@ LABELS = {
     "serving.knative.dev/configuration": "hello",
     "serving.knative.dev/revision": "hello-00001",
 }
+
+
+class Watched(ProcessDriver):
+    """The real driver; remembers what it was told to start."""
+
+    forced: str | None = None
+    started: list[PodProcess]
+
+    def start(self, pod: PodProcess) -> None:
+        self.started.append(pod)
+        super().start(pod)
+
+    @property
+    def no_mounts(self) -> str:
+        return super().no_mounts if self.forced is None else self.forced
 
 
 class Node:
@@ -145,15 +161,14 @@ async def node(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[
     """Settings by `@pytest.mark.parametrize("node", [dict(...)], indirect=True)`."""
     options = dict(getattr(request, "param", {}))
     driver_options = options.pop("driver", {})
-    force_no_mounts = options.pop("no_mounts", "")
+    force_no_mounts = options.pop("no_mounts", None)
     instance = f"test-{uuid.uuid4().hex[:8]}"
     driver_settings = DriverSettings(
         **{"instance": instance, "cgroups": False, "backoff_first_s": 0.05, "port_first": 21_000, **driver_options}
     )
-    driver = ProcessDriver(clock=SYSTEM, registry=Registry(), settings=driver_settings)
-    if force_no_mounts:
-        type(driver).no_mounts  # noqa: B018 - exists
-        driver.__class__ = type("Rewriting", (ProcessDriver,), {"no_mounts": property(lambda _: force_no_mounts)})
+    driver = Watched(clock=SYSTEM, registry=Registry(), settings=driver_settings)
+    driver.started = []
+    driver.forced = force_no_mounts
     store = MemoryStore()
     settings = KubeletSettings(
         **{"data": tmp_path / "data", "working_dir": str(tmp_path), "host_env": host_env(), "close_s": 2.0, **options}

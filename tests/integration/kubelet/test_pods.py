@@ -7,6 +7,7 @@ import socket
 import sys
 from pathlib import Path
 
+import pytest
 from msgspec.structs import replace
 
 from dataplane.resources.core import (
@@ -291,35 +292,32 @@ async def test_repeated_events_are_counted(node):
     assert node.events(key)["Started"].source.component == "kubelet"
 
 
-async def test_LP_03_a_port_that_a_stranger_took_leads_to_another_port(node):
-    steal = node.program("""
-        import os, socket, sys, time
-        taken = "thief"
-        port = int(os.environ["PORT"])
+@pytest.mark.parametrize("listens", [False, True], ids=["bound", "listening"])
+async def test_LP_03_a_port_that_a_stranger_took_leads_to_another_port(node, listens):
+    app = node.program("""
+        import os, socket, time
         listener = socket.socket()
-        listener.bind(("127.0.0.1", port))
+        listener.bind(("127.0.0.1", int(os.environ["PORT"])))
         listener.listen()
         while True:
             time.sleep(1)
     """)
-    stranger = socket.socket()
-    real = node.driver.free_port
+    with socket.socket() as stranger:
+        key = await node.start(node.served(image="x", command=app))
+        # between the choice of the port and the bind of the app: after `begin`, before the process has started
+        while not (started := node.driver.started):
+            await asyncio.sleep(0)
+        port = int(started[0].containers[0].env["PORT"])
+        stranger.bind(("127.0.0.1", port))
+        if listens:
+            stranger.listen()
 
-    def stolen() -> int:
-        port = real()
-        if stranger.getsockname()[1] == 0:
-            stranger.bind(("127.0.0.1", port))  # bound, not listening: no probe can take it for the app
-        return port
-
-    node.driver.free_port = stolen
-    node.kubelet._office = node.kubelet._office._replace(ground=node.kubelet._office.ground._replace(free_port=stolen))
-    with stranger:
-        key = await node.start(node.served(image="x", command=steal))
+        await node.until(lambda: node.endpoints() and node.endpoints()[0].address != f"127.0.0.1:{port}")
         pod = await node.ready(key)
 
-        assert node.endpoints()[0].address != f"127.0.0.1:{stranger.getsockname()[1]}"
-        assert pod.status.container_statuses[0].restart_count == 0
+        assert pod.metadata.annotations["dataplane.dev/port"] != str(port)
         await node.until(lambda: "PortClash" in node.events(key))
+        assert node.driver.started[-1].ports != (port,)
 
 
 async def test_LP_03_two_pods_never_get_the_same_port(node):
