@@ -190,7 +190,7 @@ async def up(ground: Ground, options: UpOptions) -> None:
     life.on_stop("status", status.close)
     for key in await settled(store, applied):
         log.warning("not_ready_yet kind=%s name=%s/%s", key.kind, key.namespace, key.name)
-    say_ready(http=http, api=api)
+    status.aside(lambda: say_ready(http=http, api=api))
 
 
 class _Scaler:

@@ -69,6 +69,9 @@ class PlainLines:
             log.info("service_gone name=%s", name)
         self._before = present
 
+    def aside(self, say: Callable[[], None]) -> None:
+        say()
+
     def close(self) -> None: ...
 
 
@@ -105,6 +108,12 @@ class LiveBlock:
         if not rows:
             lines.append(Text("no services yet: dataplane apply -f FILE", style="dim"))
         self._live.update(Group(*lines), refresh=True)
+
+    def aside(self, say: Callable[[], None]) -> None:
+        """What goes to stdout would be written into the block; so the block steps back for a moment."""
+        self._live.stop()
+        say()
+        self._live.start(refresh=True)
 
     def close(self) -> None:
         self._live.stop()
@@ -153,6 +162,10 @@ class Status:
         self._timer: asyncio.TimerHandle | None = None
         self._stop: Callable[[], None] = store.watch(self._changed)
         self._draw()
+
+    def aside(self, say: Callable[[], None]) -> None:
+        """Call `say`, which writes to stdout."""
+        self._view.aside(say)
 
     async def close(self) -> None:
         self._stop()
