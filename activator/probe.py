@@ -11,6 +11,7 @@ queue-proxy must answer `queue`, and with the identity that discovery named: ano
 Source: spec/serving.md §8.10; reliability.md AC-03, AC-04.
 """
 
+import asyncio
 from collections.abc import Callable
 
 from activator.pods import Pod
@@ -23,6 +24,9 @@ from dataplane.telemetry.metrics import Cell
 TIMEOUT_S = 0.3
 PERIOD_FIRST_S = 0.02
 PERIOD_MAX_S = 0.2
+# A killed process closes its sockets one by one, the listening one last (Linux runs the work of an exiting task last
+# in, first out): for a moment its connections are reset and it still accepts. Who believes that wastes its one retry.
+SETTLE_S = 0.01
 
 
 class Prober:
@@ -36,9 +40,14 @@ class Prober:
 
     def probe(self, pod: Pod) -> None:
         """Until it passes, or the pod is no longer listed. Asking twice changes nothing."""
-        if not pod.probing:
-            pod.probing = True
-            _Probe(self._engine, pod, self._done, self._failed).attempt()
+        if pod.probing:
+            return
+        pod.probing = True
+        probe = _Probe(self._engine, pod, self._done, self._failed)
+        if pod.failed_at and not pod.sidecar:
+            self._engine.tasks.spawn(_after(SETTLE_S, probe.attempt), f"probe {pod.pod}")
+        else:
+            probe.attempt()
 
     def _done(self, pod: Pod, passed: bool) -> None:
         pod.probing = False
@@ -150,6 +159,11 @@ class _Probe:
         self._engine.timers.forget(self)
         self._engine.timers.at(self, self._engine.clock() + self._period_s)
         self._period_s = min(self._period_s * 2, PERIOD_MAX_S)
+
+
+async def _after(delay_s: float, call: Callable[[], None]) -> None:
+    await asyncio.sleep(delay_s)
+    call()
 
 
 def _head(pod: Pod) -> bytes:
