@@ -128,3 +128,11 @@ def _parent(pid: int) -> int:
         return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
     except OSError:
         return 0
+
+
+async def test_no_signal_is_ignored_or_blocked_for_a_program(bench):
+    container = bench.container("grep", "-E", "^Sig(Blk|Ign)", "/proc/self/status", restart=False)
+    uid = bench.start(container)
+    await bench.container_until(uid, lambda c: c.state == "terminated")
+    text = [line[28:].split() for line in Path(container.log_path).read_text().splitlines()]
+    assert text == [["SigBlk:", "0" * 16], ["SigIgn:", "0" * 16]]
