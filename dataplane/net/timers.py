@@ -9,7 +9,10 @@ Granularity: fires up to TICK_S late, never early (reliability.md GW-22 asks for
 
 import asyncio
 import heapq
+import logging
 from typing import Protocol
+
+log = logging.getLogger(__name__)
 
 TICK_S = 0.05
 NEVER = float("inf")
@@ -83,6 +86,11 @@ class Timers:
         now = max(now, due * TICK_S)
         while self._ticks and self._ticks[0] <= due:
             for entry in self._buckets.pop(heapq.heappop(self._ticks)):
+                if entry.wake == NEVER:
+                    continue  # forgotten by one that was called before it
                 entry.wake = NEVER
-                entry.on_timer(now)
+                try:
+                    entry.on_timer(now)
+                except Exception:  # a mistake of one entry must not stop the clock of all
+                    log.exception("timer_failed entry=%s", type(entry).__name__)
         self._arm()

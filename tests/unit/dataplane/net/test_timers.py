@@ -103,3 +103,24 @@ def test_whatever_is_asked_the_earliest_wish_is_met(script):
                 assert entries[which].fired[0] <= when + 2 * TICK_S
 
     run(main)
+
+
+def test_an_entry_that_raises_or_forgets_its_neighbour_stops_nobody_else():
+    async def main():
+        loop, timers, entry = made()
+
+        class Broken:
+            wake = NEVER
+
+            def on_timer(self, now):
+                raise RuntimeError("a mistake")
+
+        for _ in range(20):
+            timers.at(Broken(), 1.0)
+        timers.at(entry, 1.0)
+        late = Entry(timers, loop)
+        timers.at(late, 2.0)
+        await asyncio.sleep(5)
+        assert len(entry.fired) == len(late.fired) == 1
+
+    run(main)
