@@ -83,9 +83,13 @@ class Pool:
     def take(self, origin: Origin) -> ClientConnection | None:
         """An idle connection, now the caller's, or None: dial."""
         place = self._origins.get(origin)
-        if place is None or not place.idle:
+        if place is None:
             return None
-        return place.idle.popitem()[0]
+        while place.idle:
+            connection = place.idle.popitem()[0]
+            if not connection.closed:
+                return connection
+        return None
 
     def give(self, connection: ClientConnection) -> None:
         """Back after a whole response. The caller may not touch it again."""
@@ -147,6 +151,8 @@ class Pool:
                 await self._dial_one(place)
         finally:
             place.dialling -= 1
+            if not place.waiting and not place.dialling and not place.idle and place.wake == NEVER:
+                self._origins.pop(place.origin, None)  # nothing was left here that would take it away later
 
     async def _dial_one(self, place: _PerOrigin) -> None:
         host, port = place.origin
@@ -155,7 +161,7 @@ class Pool:
                 _, connection = await self._loop.create_connection(
                     lambda: ClientConnection(place.origin, self._gone), host, port
                 )
-        except (OSError, TimeoutError) as error:
+        except (OSError, ValueError, OverflowError) as error:  # also: no such name or port
             self._failed.v += 1
             if place.waiting:
                 place.waiting.popleft().on_connect_failed(ConnectFailed(_reason(error)))
@@ -194,8 +200,10 @@ class Pool:
             self._origins.pop(place.origin, None)
 
 
-def _reason(error: OSError) -> str:
+def _reason(error: Exception) -> str:
     """For people: `connect: connection refused`, `i/o timeout`."""
     if isinstance(error, TimeoutError):
         return "i/o timeout"
-    return f"connect: {os.strerror(error.errno).lower()}" if error.errno else str(error)
+    if isinstance(error, OSError) and error.errno and error.errno > 0:
+        return f"connect: {os.strerror(error.errno).lower()}"
+    return f"connect: {error}"
