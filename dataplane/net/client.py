@@ -41,7 +41,18 @@ class User(Protocol):
 
 
 class ClientConnection(asyncio.Protocol):
-    __slots__ = ("_gone", "_transport", "closed", "idle_since", "origin", "reader", "served", "tunnel", "user")
+    __slots__ = (
+        "_gone",
+        "_transport",
+        "blocked",
+        "closed",
+        "idle_since",
+        "origin",
+        "reader",
+        "served",
+        "tunnel",
+        "user",
+    )
 
     def __init__(self, origin: tuple[str, int], gone: Callable[["ClientConnection"], None]) -> None:
         self.origin = origin
@@ -50,6 +61,7 @@ class ClientConnection(asyncio.Protocol):
         self.reader = ResponseReader(_FIELDS)
         self.user: User | None = None
         self.served = 0  # responses completed: > 0 means that a sudden end may be the peer's keep-alive timeout
+        self.blocked = False  # the peer reads slower than we write
         self.closed = False
         self.tunnel = False
         self.idle_since = 0.0  # owned by the pool
@@ -82,6 +94,11 @@ class ClientConnection(asyncio.Protocol):
         if self.tunnel and user is not None:
             user.on_tunnel_eof()
             return True
+        # No more of a response can come, so what is left of the request need not be written, and nobody may take this
+        # connection from the pool any more.
+        if user is None:
+            self.closed = True
+        self._transport.abort()
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -90,16 +107,18 @@ class ClientConnection(asyncio.Protocol):
         user, self.user = self.user, None
         if user is None:
             return
-        if not self.tunnel and self.reader.feed_eof():
+        if not self.tunnel and exc is None and self.reader.feed_eof():  # a reset is no end (RFC 9112 §8)
             user.on_response(self)
         else:
             user.on_upstream_lost(self, UpstreamReset())
 
     def pause_writing(self) -> None:
+        self.blocked = True
         if self.user is not None:
             self.user.on_upstream_blocked()
 
     def resume_writing(self) -> None:
+        self.blocked = False
         if self.user is not None:
             self.user.on_upstream_writable()
 

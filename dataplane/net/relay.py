@@ -355,7 +355,9 @@ class Relay:
         reader = connection.reader
         self.over = True
         self.up = None
-        if reader.keep_alive and self.body_done and not reader.excess and not self.request.upgrade:
+        if reader.keep_alive and self.body_done and not (reader.excess or self.request.upgrade or connection.blocked):
+            if self.down.blocked:
+                connection.resume()  # the last bytes filled the client's buffer; the next user has its own
             self.engine.pool.give(connection)
         else:
             connection.close()
@@ -403,7 +405,7 @@ class Relay:
         self.over = True
         self._detach()
         self._end(error)
-        self.down.cut()
+        self.down.cut(reset=self.close_after)
 
     def _detach(self) -> None:
         """Let go of whatever the present attempt holds."""
