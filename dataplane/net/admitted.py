@@ -41,7 +41,8 @@ class Admitted(Relay):
         if not self.body_done:
             self.down.pause_body()
         try:
-            cold = self.admission.wait(self.revision, self, deadline=self.total_at, size_bytes=self.request.size_bytes)
+            size_bytes = self.request.size_bytes + self.down.ahead_bytes
+            cold = self.admission.wait(self.revision, self, deadline=self.total_at, size_bytes=size_bytes)
         except DataplaneError as error:
             self.give_up(error)
             return
