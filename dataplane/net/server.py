@@ -20,6 +20,7 @@ GW-23…GW-26.
 import asyncio
 import enum
 import socket
+import struct
 from collections.abc import Callable
 from typing import Protocol, cast
 
@@ -34,6 +35,7 @@ from dataplane.wire.http1 import RequestReader
 from dataplane.wire.http1_out import CONTINUE, failure, response
 
 DRAIN_BYTES_MAX = 64 * 1024  # of a body that nobody wants, before the connection is closed instead (GW-14, GW-15)
+_RESET = struct.pack("ii", 1, 0)  # close() sends RST
 LINGER_S = 1.0  # how long the client may take to read an error before the socket is closed under it
 WRITE_HIGH_BYTES = 256 * 1024  # GW-25: at most this much is buffered towards a slow reader
 
@@ -119,7 +121,8 @@ class Accepting(msgspec.Struct, frozen=True, kw_only=True):
 class ServerConnection(asyncio.Protocol):
     __slots__ = (
         "_accepting", "_transport", "_reader_paused", "_tail", "_unread",  # bytes
-        "_left", "_scanner", "_drained", "_deadline", "_stalled_at", "_saw_eof",  # the message being received
+        "_left", "_scanner", "_drained", "_body_at", "_saw_eof", "ahead_bytes",  # the message being received
+        "_deadline", "_stalled_at", "_owes_turn",
         "wake", "turn", "request", "exchange", "peer", "blocked", "draining", "forwarded_for", "forwarded_line",
     )  # fmt: skip
 
@@ -136,7 +139,10 @@ class ServerConnection(asyncio.Protocol):
         self._drained = 0
         self._deadline = NEVER
         self._stalled_at = NEVER
+        self._body_at = 0.0  # when the body last moved, or we began to read it again
         self._saw_eof = False
+        self._owes_turn = False  # finished, but the client must read the answer before its next request is looked at
+        self.ahead_bytes = 0  # what came in one piece with the head of the current request
         self.wake = NEVER  # owned by Timers
         self.turn = _IDLE
         self.request: RequestReader
@@ -177,8 +183,7 @@ class ServerConnection(asyncio.Protocol):
         elif turn is _LINGER:
             self._drained += len(data)
             if self._drained > DRAIN_BYTES_MAX:
-                self.turn = _CLOSED
-                self._transport.abort()
+                self._pause()  # it has until the deadline to read what we said; a reset now might destroy that
 
     def eof_received(self) -> bool:
         """True keeps our half open: a client may close its side after a whole request and still read (GW-24)."""
@@ -191,6 +196,7 @@ class ServerConnection(asyncio.Protocol):
             assert self.exchange is not None
             self.exchange.on_client_eof()
             return True
+        self.close()
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -216,6 +222,10 @@ class ServerConnection(asyncio.Protocol):
         self._stalled_at = NEVER
         if self.exchange is not None:
             self.exchange.on_client_writable()
+        elif self._owes_turn and not self._saw_eof:
+            self._owes_turn = False
+            if self.turn is _BUSY:
+                self._next(self._unread)
 
     # ---- receiving ------------------------------------------------------------------------
 
@@ -263,6 +273,10 @@ class ServerConnection(asyncio.Protocol):
             self.turn = _BODY
         else:
             self.turn = _BUSY
+        self.ahead_bytes = len(rest)
+        if self.turn is _BODY:
+            self._body_at = self._accepting.clock()
+            self._wake_by(self._body_at + self._accepting.limits.body_stall_s)
         if self.draining:
             request.keep_alive = False
         self._accepting.handler(self)
@@ -281,6 +295,7 @@ class ServerConnection(asyncio.Protocol):
 
     def _on_body(self, data: bytes) -> None:
         scanner = self._scanner
+        self._body_at = self._accepting.clock()
         if scanner is None:
             size = len(data)
             if size > self._left:
@@ -309,6 +324,8 @@ class ServerConnection(asyncio.Protocol):
             if rest:
                 self._unread = rest
                 self._pause()
+            else:
+                self._resume()  # whoever waits with a whole request must be seen leaving (GW-23, AC-02)
         if self.exchange is not None and (piece or last):
             self.exchange.on_body(piece, last)
 
@@ -342,6 +359,9 @@ class ServerConnection(asyncio.Protocol):
         turn = self.turn
         if turn is _BUSY:
             if keep and not self._saw_eof:
+                if self.blocked:
+                    self._owes_turn = True  # answers would pile up for a client that only asks (GW-25)
+                    return
                 if not self._unread and not self._reader_paused:
                     # The common end, written out: nothing is waiting.
                     self.turn = _IDLE
@@ -350,8 +370,7 @@ class ServerConnection(asyncio.Protocol):
                     return
                 self._next(self._unread)
             else:
-                self.turn = _CLOSED
-                self._transport.close()
+                self._close()
         elif turn is _BODY:
             if not keep or self._saw_eof or self._scanner is not None or self._left > DRAIN_BYTES_MAX:
                 self._linger()
@@ -388,10 +407,14 @@ class ServerConnection(asyncio.Protocol):
         self._transport.write(failure(error))
         self._linger()
 
-    def cut(self) -> None:
-        """A response that has started cannot be completed: never a well-formed truncated message (GW-21)."""
+    def cut(self, *, reset: bool = False) -> None:
+        """A response that has started cannot be completed: never a well-formed truncated message (GW-21). `reset`: its
+        end is the end of the connection, so only a RST tells."""
         self.exchange = None
         self.turn = _CLOSED
+        sock = self.socket() if reset else None
+        if sock is not None:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         self._transport.abort()
 
     def refuse(self, error: DataplaneError) -> None:
@@ -409,7 +432,8 @@ class ServerConnection(asyncio.Protocol):
             self._transport.write(CONTINUE)
 
     def pause_body(self) -> None:
-        self._pause()
+        if self.turn is _BODY or self.turn is _TUNNEL:
+            self._pause()
 
     def resume_body(self) -> None:
         if self.turn is _BODY or self.turn is _TUNNEL:
@@ -422,6 +446,8 @@ class ServerConnection(asyncio.Protocol):
         self._resume()
         if unread and self.exchange is not None:
             self.exchange.on_body(unread, False)
+        if self._saw_eof and self.exchange is not None:
+            self.exchange.on_client_eof()  # it came before there was a tunnel to pass it on
 
     def end_tunnel(self) -> None:
         """Nothing more will be sent; our half closes."""
@@ -432,8 +458,7 @@ class ServerConnection(asyncio.Protocol):
         """Flush and close; what the exchange holds upstream ends too."""
         if self.turn is not _CLOSED:
             exchange, self.exchange = self.exchange, None
-            self.turn = _CLOSED
-            self._transport.close()
+            self._close()
             if exchange is not None:
                 exchange.on_client_gone(None)
 
@@ -459,8 +484,10 @@ class ServerConnection(asyncio.Protocol):
     def on_timer(self, now: float) -> None:
         turn = self.turn
         if turn is _CLOSED:
-            if self._transport.is_closing():
+            if now >= self._deadline:
                 self._transport.abort()
+            else:
+                self._wake_by(self._deadline)
             return
         if now >= self._stalled_at:
             self._cut_slow_client()
@@ -480,10 +507,21 @@ class ServerConnection(asyncio.Protocol):
             self._wake_by(self._deadline)
         elif self.exchange is not None:
             then = self.exchange.on_deadline(now)
+            if self.turn is _BODY:
+                then = min(then, self._body_due(now))
             if self.turn is not _CLOSED and then != NEVER:
                 self._wake_by(then)
         if self.wake == NEVER and self.turn is not _CLOSED:
             self._wake_by(min(now + self._accepting.limits.idle_s, self._stalled_at))
+
+    def _body_due(self, now: float) -> float:
+        """When the next byte of the body must be here; the request ends when it is late (GW-26)."""
+        stall_s = self._accepting.limits.body_stall_s
+        due = now + stall_s if self._reader_paused else self._body_at + stall_s
+        if now >= due:
+            self._broken_body(RequestTimeout())
+            return NEVER
+        return due
 
     def _cut_slow_client(self) -> None:
         self._accepting.meters.rejected("write_stalled").v += 1
@@ -501,10 +539,11 @@ class ServerConnection(asyncio.Protocol):
         self.turn = _IDLE
         self.request.reset()
         self._deadline = self._accepting.clock() + self._accepting.limits.idle_s
+        paused, self._reader_paused = self._reader_paused, False
         if data:
             self._on_head(data)
-        if self.turn is _IDLE or self.turn is _BODY:
-            self._resume()
+        if paused and not self._reader_paused and not self._transport.is_closing():
+            self._transport.resume_reading()  # nobody asked anew to wait
 
     def _linger(self) -> None:
         """Half-close and discard for a moment, so that the answer is not destroyed by a reset (RFC 9112 §9.6)."""
@@ -513,13 +552,19 @@ class ServerConnection(asyncio.Protocol):
         self._drained = 0
         self._unread = b""
         if self._saw_eof or self._transport.is_closing():
-            self.turn = _CLOSED
-            self._transport.close()
+            self._close()
             return
         self._transport.write_eof()
         self._deadline = self._accepting.clock() + LINGER_S
         self._wake_by(self._deadline)
         self._resume()
+
+    def _close(self) -> None:
+        """Flush and close; a client that does not read what is left is cut (GW-26)."""
+        self.turn = _CLOSED
+        self._deadline = self._accepting.clock() + self._accepting.limits.write_stall_s
+        self._transport.close()
+        self._wake_by(self._deadline)
 
     def _wake_by(self, when: float) -> None:
         if when < self.wake:
@@ -533,6 +578,7 @@ class ServerConnection(asyncio.Protocol):
     def _resume(self) -> None:
         if self._reader_paused:
             self._reader_paused = False
+            self._body_at = self._accepting.clock()
             if not self._transport.is_closing():
                 self._transport.resume_reading()
 
