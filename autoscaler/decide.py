@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 
 Actuate = Callable[[tuple[Decision, ...]], None]
 
+LEARN_S = 0.002  # of new revisions per turn of the loop; 180 µs of CPU each
 AT_ONCE = 16  # revisions decided per turn of the loop: 16 × 35–67 µs of CPU, so that no request waits for all of them
 _RETRY_FIRST_S, _RETRY_FACTOR, _RETRY_MAX_S = 0.1, 2.0, 5.0
 
@@ -59,6 +60,8 @@ class Autoscaler:
         self._reporters = Reporters(local=local)
         self._revisions: dict[str, Scaling] = {}
         self._compiled: dict[str, Compiled] = {}
+        self._unlearned: dict[str, tuple[Compiled, bool]] = {}  # of a snapshot; True: we were not there when it started
+        self._learning: asyncio.Handle | None = None
         self._due: dict[str, float] = {}  # revision → when; those that wait for an event only are not in it
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
@@ -75,28 +78,44 @@ class Autoscaler:
 
     def apply(self, snapshot: Snapshot, change: Change | None) -> None:
         """A new snapshot; `change` is what differs, None or base -1: look at everything."""
-        now = self._loop.time()
         revisions = snapshot.revisions
         keys: Iterable[str]
+        everything = True
         if change is None or change.base == -1:
-            keys = revisions.keys() | self._compiled.keys()
+            keys = tuple({**revisions, **self._compiled, **self._unlearned})
         else:
-            keys = change.revisions.keys()
-        decisions: list[Decision] = []
+            keys, everything = change.revisions.keys(), False
         for key in keys:
             compiled = revisions.get(key)
             if compiled is None or compiled.autoscaling is None:
                 self._forget(key)
-            elif self._compiled.get(key) is not compiled or change is None or change.base == -1:
-                self._learn(key, compiled, now, decisions)
+            elif everything or self._compiled.get(key) is not compiled:
+                _, restarted = self._unlearned.get(key, (None, not self._applied))
+                self._unlearned[key] = (compiled, restarted)
         self._applied = True
+        if self._learning is None:
+            self._learn_some()
+
+    def _learn_some(self) -> None:
+        """A slice now, the rest in the next turns: the first snapshot may hold a thousand revisions."""
+        self._learning = None
+        now = self._loop.time()
+        until = now + LEARN_S
+        decisions: list[Decision] = []
+        for key in list(self._unlearned):
+            self._learn(key, now, decisions)
+            if self._loop.time() >= until:
+                break
         self._hand_over(decisions)
+        if self._unlearned and not self._closed:
+            self._learning = self._loop.call_soon(self._learn_some)
         self._set_timer(now)
 
-    def _learn(self, key: str, compiled: Compiled, now: float, decisions: list[Decision]) -> None:
+    def _learn(self, key: str, now: float, decisions: list[Decision]) -> None:
+        compiled, restarted = self._unlearned.pop(key)
         scaling = self._revisions.get(key)
         if scaling is None:
-            scaling = self._revisions[key] = Scaling(compiled, now=now, restarted=not self._applied)
+            scaling = self._revisions[key] = Scaling(compiled, now=now, restarted=restarted)
         elif self._compiled[key] is not compiled:
             scaling.update(compiled)
         self._compiled[key] = compiled
@@ -106,8 +125,15 @@ class Autoscaler:
             decisions.append(self._show(scaling, decision))
         self._due[key] = self._slot(now)
 
+    def _found(self, key: str, now: float, decisions: list[Decision]) -> Scaling | None:
+        """The revision; it need not wait for its slice when it has load."""
+        if key in self._unlearned:
+            self._learn(key, now, decisions)
+        return self._revisions.get(key)
+
     def _forget(self, key: str) -> None:
         self._compiled.pop(key, None)
+        self._unlearned.pop(key, None)
         if self._revisions.pop(key, None) is not None:
             self._due.pop(key, None)
             self._unsent.pop(key, None)
@@ -140,7 +166,7 @@ class Autoscaler:
 
     def knows(self, revision: str) -> bool:
         """The revision is scaled here; what is reported about others is lost."""
-        return revision in self._revisions
+        return revision in self._revisions or revision in self._unlearned
 
     def rejected(self, name: str, reason: str) -> None:
         """Somebody sent what is no stat."""
@@ -154,7 +180,7 @@ class Autoscaler:
         now = self._loop.time()
         decisions: list[Decision] = []
         for stat in stats:
-            scaling = self._revisions.get(stat.revision)
+            scaling = self._found(stat.revision, now, decisions)
             if scaling is None:
                 continue  # deleted a moment ago, or not published yet: the reporter will say it again
             refusal = scaling.record(stat, now)
@@ -179,15 +205,15 @@ class Autoscaler:
     @property
     def resting(self) -> bool:
         """No timer is set: every revision waits for an event."""
-        return self._timer is None and self._batch is None and self._retry is None
+        return self._timer is None and self._learning is None and self._batch is None and self._retry is None
 
     def close(self) -> None:
         """Stop deciding. What was decided stands."""
         self._closed = True
-        for handle in (self._timer, self._batch, self._retry):
+        for handle in (self._timer, self._learning, self._batch, self._retry):
             if handle is not None:
                 handle.cancel()
-        self._timer = self._batch = self._retry = None
+        self._timer = self._learning = self._batch = self._retry = None
 
     def _decide(self, scaling: Scaling, now: float, decisions: list[Decision]) -> None:
         decision = scaling.decide(self._reporters, now)

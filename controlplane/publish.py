@@ -3,7 +3,9 @@
 Path: store, kubelet → [publish] → gateway, activator, autoscaler in this process; hops.py → those in other processes.
 
 One change costs the values it touches and one copy of a dictionary. Changes of one turn of the event loop become one
-generation. A hop sees whole generations only, so weights always add up to 100 (GW-34).
+generation, unless they are so many that compiling them would hold up requests: then the rest follows in the next turns,
+revisions before the Routes that name them and gone ones after. A hop sees whole generations only, so weights always add
+up to 100 (GW-34).
 
 A Route is Ready when whoever counts has applied the generation that holds it: subscribers in this process at once,
 followers when they say so. A follower that does not say so in LAG_S is not waited for until it has caught up.
@@ -14,7 +16,8 @@ Source: spec/serving.md §6.12, §6.13; reliability.md GW-33, GW-34, CP-05; arch
 import asyncio
 import functools
 import logging
-from collections import deque
+import math
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -31,6 +34,7 @@ from dataplane.telemetry.metrics import Registry
 
 log = logging.getLogger(__name__)
 
+TURN_S = 0.002  # compiling per turn of the event loop
 LAG_S = 2.0  # how long Ready waits for a follower
 HISTORY_MAX = 256  # generations that a follower may have missed and still be sent a difference
 
@@ -83,8 +87,9 @@ class Publisher:
         self._loop = loop
         self._settled = settled
         self._endpoints: dict[str, tuple[Endpoint, ...]] = {}
-        self._dirty_routes: dict[str, None] = {}
-        self._dirty_revisions: dict[str, None] = {}
+        self._dirty_routes: OrderedDict[str, None] = OrderedDict()
+        self._dirty_revisions: OrderedDict[str, None] = OrderedDict()
+        self._gone_revisions: dict[str, None] = {}  # leave when no Route waits that may have named them
         self._flushing: asyncio.Handle | None = None
         self._subscribers: list[Apply] = []
         self._followers: list[Follower] = []
@@ -142,22 +147,33 @@ class Publisher:
 
     def _schedule(self) -> None:
         if self._flushing is None:
-            self._flushing = self._loop.call_soon(self.flush)
+            self._flushing = self._loop.call_soon(self._turn)
 
     # publishing
 
     def flush(self) -> None:
-        """Publish what is dirty, now. Usually called by itself, once per turn."""
+        """Publish all that is dirty, now. Usually it happens by itself, a slice per turn."""
         if self._flushing is not None:
             self._flushing.cancel()
             self._flushing = None
-        routes: dict[str, Route | None] = {}
-        for key in self._dirty_routes:
-            self._rebuild_route(key, routes)
+        self._publish(math.inf)
+
+    def _turn(self) -> None:
+        self._flushing = None
+        self._publish(self._loop.time() + TURN_S)
+        if self._dirty_revisions or self._dirty_routes:
+            self._schedule()
+
+    def _publish(self, until: float) -> None:
         revisions: dict[str, Revision | None] = {}
-        for key in self._dirty_revisions:
-            self._rebuild_revision(key, revisions)
-        self._dirty_routes, self._dirty_revisions = {}, {}
+        routes: dict[str, Route | None] = {}
+        while self._dirty_revisions and self._loop.time() < until:
+            self._rebuild_revision(self._dirty_revisions.popitem(last=False)[0], revisions)
+        while self._dirty_routes and self._loop.time() < until:
+            self._rebuild_route(self._dirty_routes.popitem(last=False)[0], routes)
+        if not self._dirty_revisions and not self._dirty_routes:
+            revisions.update(dict.fromkeys(self._gone_revisions))
+            self._gone_revisions = {}
         if not routes and not revisions:
             return
         base = self.snapshot
@@ -211,7 +227,10 @@ class Publisher:
             autoscaler = self._store.get(key_for(serving.PodAutoscaler, namespace, name))
             assert autoscaler is None or isinstance(autoscaler, serving.PodAutoscaler)
             value = compiled.revision(one, autoscaler, self._endpoints.get(key, ()), self._config())
-        if value != before:
+        self._gone_revisions.pop(key, None)
+        if value is None and before is not None:
+            self._gone_revisions[key] = None
+        elif value != before:
             out[key] = value
 
     # who reads

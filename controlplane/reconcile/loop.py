@@ -2,8 +2,9 @@
 
 Path: store → [loop] → controllers.py → Outcome → store.
 
-A turn of the loop computes for at most TURN_S and then lets the data path run. Commits overlap; the same object is
-never reconciled twice at the same time. A lost race (Conflict) or a failed disk means: look again later, per object
+A turn of the loop computes for at most TURN_S and then lets the data path run; so does the look at everything, which
+takes its items one by one when no change waits. Commits overlap; the same object is never reconciled twice at the same
+time. A lost race (Conflict) or a failed disk means: look again later, per object
 with its own back-off. When nothing changes there is no timer and no task.
 
 Source: architecture.md "Taste"; reliability.md CP-03, CP-07; spec/serving.md §1.10.
@@ -14,6 +15,7 @@ import logging
 import random
 import uuid
 from collections import deque
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from controlplane.reconcile.controllers import AUTOSCALER, CONTROLLERS, LABELER, REPLICAS, REVISION, ROUTE, Controller
@@ -29,6 +31,7 @@ log = logging.getLogger(__name__)
 
 TURN_S = 0.002  # computing per turn of the event loop
 COMMITS_MAX = 64  # under way at once
+COMMITS_PER_TURN = 16  # what one turn starts may all end, watchers included, in the next
 QUEUE_MAX = 500_000  # items; beyond it nothing is queued and everything is looked at when the queue is empty
 BACKOFF_S = 0.005
 BACKOFF_MAX_S = 60.0
@@ -50,7 +53,6 @@ class ControlLoop:
         "_closed",
         "_failures",
         "_loop",
-        "_overflowed",
         "_queue",
         "_queued",
         "_quiet",
@@ -58,6 +60,8 @@ class ControlLoop:
         "_running",
         "_scheduled",
         "_store",
+        "_sweep",
+        "_sweep_again",
         "_tasks",
         "_timers",
         "_unwatch",
@@ -83,7 +87,8 @@ class ControlLoop:
         self._failures: dict[_Item, int] = {}
         self._quiet: list[asyncio.Future[None]] = []
         self._scheduled: asyncio.Handle | None = None
-        self._overflowed = False
+        self._sweep: Iterator[_Item] | None = None  # what is left of a look at everything
+        self._sweep_again = False  # asked for once more while it was under way
         self._closed = False
         self._unwatch = _nothing
 
@@ -101,19 +106,19 @@ class ControlLoop:
         await self._tasks.close()
         self._queue.clear()
         self._queued.clear()
+        self._sweep = None
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()
         self._rest()
 
     def resync(self) -> None:
-        """Look at every object again."""
-        for key in self._view.all_keys():
-            for controller in CONTROLLERS:
-                if controller.kind is None or key[:2] == key_for(controller.kind, "", "")[:2]:
-                    self._enqueue(_Item(controller.name, key))
-        for key in self._view.routing():  # of Routes that are gone, too: a crash may have come between
-            self._enqueue(_Item(LABELER.name, key))
+        """Look at every object again, when nothing that changed waits."""
+        if self._sweep is not None:
+            self._sweep_again = True
+        else:
+            self._sweep = self._everything()
+            self._schedule()
 
     def scaled(self, revision: str) -> None:
         """A decision about `namespace/name` is there. Pods first."""
@@ -132,7 +137,7 @@ class ControlLoop:
 
     async def quiet(self) -> None:
         """Until nothing is queued or being committed (timers may be waiting)."""
-        while self._queue or self._running:
+        while self._queue or self._running or self._sweep is not None:
             future: asyncio.Future[None] = self._loop.create_future()
             self._quiet.append(future)
             await future
@@ -151,7 +156,7 @@ class ControlLoop:
         if item in self._running:
             self._again.add(item)
         elif len(self._queue) >= QUEUE_MAX:
-            self._overflowed = True
+            self.resync()
         elif item not in self._queued:
             self._queue.append(item)
             self._queued.add(item)
@@ -164,18 +169,45 @@ class ControlLoop:
     def _turn(self) -> None:
         self._scheduled = None
         end = self._loop.time() + TURN_S
-        while self._queue and len(self._running) < COMMITS_MAX:
-            item = self._queue.popleft()
-            self._queued.discard(item)
+        running_max = min(COMMITS_MAX, len(self._running) + COMMITS_PER_TURN)
+        while len(self._running) < running_max and (item := self._next()) is not None:
             self._look(item)
             if self._loop.time() >= end:
                 break
-        if not self._queue and self._overflowed:
-            self._overflowed = False
-            self.resync()
-        if self._queue:
-            self._schedule()
+        self._continue()
         self._rest()
+
+    def _continue(self) -> None:
+        if self._queue or self._sweep is not None:
+            self._schedule()
+
+    def _next(self) -> _Item | None:
+        """What to look at now. Changes first."""
+        if self._queue:
+            item = self._queue.popleft()
+            self._queued.discard(item)
+            return item
+        while self._sweep is not None:
+            for item in self._sweep:
+                if item not in self._running:
+                    return item
+                self._again.add(item)
+            self._sweep = self._everything() if self._sweep_again else None
+            self._sweep_again = False
+        return None
+
+    def _everything(self) -> Iterator[_Item]:
+        """Every object with every controller of its kind, as they are when the first one is asked for."""
+        looking: dict[tuple[str, str], list[str]] = {}
+        for key in self._view.all_keys():
+            kind = (key.group, key.kind)
+            if kind not in looking:
+                looking[kind] = [c.name for c in CONTROLLERS if c.kind is None or key_for(c.kind, "", "")[:2] == kind]
+            for controller in looking[kind]:
+                yield _Item(controller, key)
+        for key in self._view.routing():
+            if self._view.get(key) is None:  # a Route that is gone: a crash may have come between
+                yield _Item(LABELER.name, key)
 
     def _look(self, item: _Item) -> None:
         if (timer := self._timers.pop(item, None)) is not None:
@@ -224,8 +256,7 @@ class ControlLoop:
                 self._done(item, outcome)
                 if again:
                     self._enqueue(item)
-            if self._queue:
-                self._schedule()
+            self._continue()
             self._rest()
 
     def _done(self, item: _Item, outcome: Outcome) -> None:
@@ -249,7 +280,7 @@ class ControlLoop:
         self._enqueue(item)
 
     def _rest(self) -> None:
-        if not self._queue and not self._running and self._quiet:
+        if not self._queue and not self._running and self._sweep is None and self._quiet:
             waiting, self._quiet = self._quiet, []
             for future in waiting:
                 if not future.done():

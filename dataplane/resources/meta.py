@@ -13,8 +13,8 @@ import msgspec
 V = TypeVar("V")
 
 
-class Model(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
-    """Base of everything that users write or read as YAML or JSON."""
+class Model(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel", gc=False):
+    """Base of everything that users write or read as YAML or JSON. Frozen data has no cycles: nothing to collect."""
 
 
 def shown(value: V) -> V:

@@ -9,7 +9,7 @@ import msgspec
 
 
 class Autoscaling(
-    msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True, rename="camel"
+    msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True, rename="camel", gc=False
 ):
     """Resolved parameters of one revision: annotations over config-autoscaler over defaults. Seconds, pods, or ratios.
 
@@ -41,7 +41,7 @@ class Autoscaling(
     initialized: bool = False  # initial_scale was reached once; never goes back
 
 
-class Decision(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
+class Decision(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel", gc=False):
     """What the autoscaler wants for one revision, with the inputs, so that `explain` can say why.
 
     want: replicas to apply; -1 = leave as it is. desired: before bounds and the scale-to-zero machine.

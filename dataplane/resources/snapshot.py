@@ -22,7 +22,9 @@ V = TypeVar("V")
 VERSION = 1  # of this format; a hop refuses a snapshot with another one
 
 
-class _Value(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True, rename="camel"):
+class _Value(
+    msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True, rename="camel", gc=False
+):
     pass
 
 

@@ -6,7 +6,8 @@ import msgspec
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from autoscaler.decide import AT_ONCE, Autoscaler
+from autoscaler.decide import AT_ONCE, LEARN_S, Autoscaler
+from autoscaler.revision import Scaling
 from dataplane.clock import SYSTEM
 from dataplane.resources.scaling import Autoscaling
 from dataplane.resources.snapshot import Change, Revision, Snapshot
@@ -318,6 +319,43 @@ def test_a_thousand_busy_revisions_are_decided_in_slices():
         await asyncio.sleep(2.5)
         assert sum(sizes) == 1000
         assert max(sizes) == AT_ONCE
+        autoscaler.close()
+
+    run(main)
+
+
+def test_a_first_snapshot_of_a_thousand_is_learned_in_slices(monkeypatch):
+    async def main():
+        loop = asyncio.get_running_loop()
+        settle = Scaling.settle
+
+        def slow(scaling, reporters, now):
+            loop.spend(LEARN_S / 4)
+            return settle(scaling, reporters, now)
+
+        monkeypatch.setattr(Scaling, "settle", slow)
+        told = []
+        autoscaler = Autoscaler(loop=loop, clock=SYSTEM, registry=Registry(), actuate=told.append)
+        spec = Autoscaling(initialized=True, min_scale=1)
+        keys = [f"default/r{n}" for n in range(1000)]
+        revisions = {key: Revision(namespace="default", name=key.partition("/")[2], autoscaling=spec) for key in keys}
+        autoscaler.apply(Snapshot(generation=1, revisions=revisions), None)
+        assert sum(map(len, told)) < 10
+        # Load, a change and a removal do not wait for their slice.
+        assert all(autoscaler.knows(key) for key in keys)
+        autoscaler.record([Stat(keys[-1], "gateway", 5.0, 5.0, poke=True)])
+        assert told[-1][-1].revision == keys[-1]
+        more = msgspec.structs.replace(revisions[keys[-2]], autoscaling=Autoscaling(initialized=True, min_scale=7))
+        change = Change(generation=2, base=1, revisions={keys[-2]: more, keys[-3]: None})
+        del revisions[keys[-3]]
+        autoscaler.apply(Snapshot(generation=2, revisions={**revisions, keys[-2]: more}), change)
+        for _ in range(1000 // 4):
+            await asyncio.sleep(0)
+        assert max(map(len, told)) <= 5
+        assert {decision.revision for batch in told for decision in batch} == set(keys) - {keys[-3]}
+        assert not autoscaler.knows(keys[-3])
+        await asyncio.sleep(2.5)
+        assert {d.want for batch in told for d in batch if d.revision == keys[-2]} == {-1, 7}
         autoscaler.close()
 
     run(main)

@@ -5,7 +5,8 @@ import asyncio
 import pytest
 from msgspec.structs import replace
 
-from controlplane.publish import HISTORY_MAX, LAG_S, Publisher, merged
+from controlplane import compile as compiled
+from controlplane.publish import HISTORY_MAX, LAG_S, TURN_S, Publisher, merged
 from controlplane.reconcile.naming import ROUTES
 from dataplane.resources.meta import ObjectMeta
 from dataplane.resources.serving import PodAutoscaler, Revision, Route, RouteStatus, Service, TrafficTarget
@@ -105,6 +106,48 @@ def test_changes_of_one_turn_are_one_generation(world, published):
     assert published.publisher.snapshot.generation == START + 1
     assert len(published.changes) == 2  # the subscription's full one, and this
     assert set(published.changes[1].routes) == {f"default/route-{n}" for n in range(20)}
+
+
+@pytest.fixture
+def slow(monkeypatch, event_loop_policy_loop):
+    """Compiling takes a quarter of a turn's time."""
+
+    def spending(function):
+        def compile_(*args):
+            event_loop_policy_loop.spend(TURN_S / 4)
+            return function(*args)
+
+        return compile_
+
+    for name in ("route", "revision"):
+        monkeypatch.setattr(compiled, name, spending(getattr(compiled, name)))
+
+
+def test_many_changes_are_published_in_slices_revisions_before_who_names_them(world, published, slow):
+    published.publisher.subscribe(published.apply)
+    many(world, 40, 10)
+    while len(published.snapshot.routes) < 40:
+        published.turn()
+        for route in published.snapshot.routes.values():
+            assert all(s.revision in published.snapshot.revisions for s in route.rules[0].paths[0].splits)
+    assert len(published.changes) > 10
+    assert max(len(change.routes) + len(change.revisions) for change in published.changes) <= 5
+    assert sorted(published.settled) == sorted(published.snapshot.routes)
+
+
+def test_a_gone_revision_stays_until_the_routes_that_named_it_have_moved(world, published, slow):
+    many(world, 40, 2)
+    published.publisher.flush()
+    published.publisher.subscribe(published.apply)
+    for route in world.all(Route):
+        target = TrafficTarget(revision_name="rev-1", percent=100)
+        world.put(replace(route, status=RouteStatus(traffic=(target,))))
+    world.delete(Revision, "rev-0")
+    while "default/rev-0" in published.snapshot.revisions:
+        published.turn()
+        named = {r.rules[0].paths[0].splits[0].revision for r in published.snapshot.routes.values()}
+        assert named <= published.snapshot.revisions.keys()
+    assert len(published.changes) > 5
 
 
 def test_what_does_not_concern_hops_is_no_generation(world, published):

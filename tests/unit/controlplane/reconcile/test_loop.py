@@ -6,7 +6,8 @@ import random
 import pytest
 from msgspec.structs import replace
 
-from controlplane.reconcile.loop import BACKOFF_S, ControlLoop
+from controlplane.reconcile import loop as module
+from controlplane.reconcile.loop import BACKOFF_S, COMMITS_PER_TURN, TURN_S, ControlLoop
 from controlplane.store.contract import Key, Put, StoreFailed
 from controlplane.store.memory import MemoryStore
 from dataplane.clock import Clock
@@ -181,6 +182,84 @@ def test_commits_overlap_and_the_same_object_never_does(world, run, fickle):
     run(body, store=fickle)
 
 
+async def most_per_turn(control, counted):
+    """The most that `counted` grew in one turn of the event loop, until all is quiet."""
+    task, most, before = asyncio.ensure_future(control.quiet()), 0, counted()
+    while not task.done():
+        await asyncio.sleep(0)
+        now = counted()
+        most, before = max(most, now - before), now
+    return most
+
+
+def test_a_look_at_everything_lets_requests_run_in_between(world, run, monkeypatch):
+    look_s, looked = TURN_S / 4, []
+
+    def slow(controller):
+        def reconcile(key, view, now):
+            looked.append((controller.name, key))
+            asyncio.get_running_loop().spend(look_s)
+            return controller.reconcile(key, view, now)
+
+        return controller._replace(reconcile=reconcile)
+
+    monkeypatch.setattr(module, "CONTROLLERS", tuple(map(slow, module.CONTROLLERS)))
+    for n in range(50):
+        world.service(f"s{n}")
+    world.settle()
+
+    async def body(control):
+        assert await most_per_turn(control, lambda: len(looked)) <= 5  # those of 2 ms, and one for rounding
+        everything = set(looked)
+        assert {key for _, key in everything} == set(world.view.all_keys())
+        looked.clear()
+        control.resync()
+        await asyncio.sleep(0)
+        control.resync()  # while it is under way: once more, whole
+        control.resync()
+        await control.quiet()
+        assert all(looked.count(one) == 2 for one in everything)
+
+    run(body)
+
+
+def test_a_change_is_looked_at_before_the_rest_of_everything(world, run, monkeypatch):
+    looked = []
+
+    def seen(controller):
+        def reconcile(key, view, now):
+            looked.append(key.name)
+            asyncio.get_running_loop().spend(TURN_S)
+            return controller.reconcile(key, view, now)
+
+        return controller._replace(reconcile=reconcile)
+
+    monkeypatch.setattr(module, "CONTROLLERS", tuple(map(seen, module.CONTROLLERS)))
+    for n in range(50):
+        world.service(f"s{n}")
+    world.settle()
+
+    async def body(control):
+        await control.quiet()
+        looked.clear()
+        control.resync()
+        await asyncio.sleep(0)
+        control.settled("default/s49")
+        await control.quiet()
+        assert "s49" in looked[:3]
+
+    run(body)
+
+
+def test_one_turn_starts_only_so_many_commits(world, run):
+    async def body(control):
+        for n in range(200):
+            world.service(f"s{n}")
+        assert await most_per_turn(control, lambda: len(world.all(Configuration))) <= COMMITS_PER_TURN
+
+    run(body)
+
+
 def test_a_bug_about_one_object_does_not_stop_the_others(world, run, monkeypatch, caplog):
     from controlplane.reconcile import labeler
 
@@ -188,8 +267,6 @@ def test_a_bug_about_one_object_does_not_stop_the_others(world, run, monkeypatch
         raise RuntimeError("bug") if key.name == "poison" else AssertionError
 
     real = labeler.reconcile
-    from controlplane.reconcile import loop as module
-
     patched = tuple(
         one._replace(
             reconcile=lambda key, view, now: broken(key, view, now) if key.name == "poison" else real(key, view, now)
