@@ -41,9 +41,21 @@ _SCALARS: dict[Any, Schema] = {
 }
 
 
+# OpenAPI v2 without a single definition, in the encoding that kubectl asks for: Document{swagger, info, paths,
+# definitions} of gnostic's openapiv2. kubectl falls back to it for a kind that v3 does not have, finds nothing to check
+# there either, and only then says what is wrong: `no matches for kind`.
+_V2_TYPE = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
+_V2 = b"\x0a\x032.0" + b"\x12\x0f\x0a\x09dataplane\x12\x02v1" + b"\x42\x00" + b"\x4a\x00"
+
+
 def routes() -> Iterator[web.RouteDef]:
+    yield web.get("/openapi/v2", _version_2)
     yield web.get("/openapi/v3", _index)
     yield web.get("/openapi/v3/{document:.+}", _document)
+
+
+async def _version_2(_: web.Request) -> web.Response:
+    return web.Response(body=_V2, headers={"Content-Type": _V2_TYPE})
 
 
 async def _index(_: web.Request) -> web.Response:

@@ -87,6 +87,14 @@ async def test_an_unknown_field_is_refused_with_its_path_and_a_suggestion(kubect
     assert kubectl.get(GROUP, "Service", "hello") is None
 
 
+async def test_an_unknown_kind_is_named(kubectl) -> None:
+    for validate in ("strict", "warn", "ignore"):
+        manifest = kubectl.file(HELLO.replace("kind: Service", "kind: Servcie"))
+        result = await kubectl.run("apply", f"--validate={validate}", "-f", manifest)
+        assert result.code == 1
+        assert 'no matches for kind "Servcie" in version "serving.knative.dev/v1"' in result.err
+
+
 async def test_an_unknown_field_is_only_a_warning_when_asked(kubectl) -> None:
     manifest = kubectl.file(HELLO + "          colour: blue\n")
     result = await kubectl.run("apply", "--validate=warn", "-f", manifest)
