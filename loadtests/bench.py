@@ -63,7 +63,7 @@ def main() -> int:
                 failed += 1
                 print(f"  FAILED {failure}", file=sys.stderr)
             if bench.rows and not chosen.dry:
-                print(f"  → {bench.save()}")
+                print(f"  → {bench.save().name}")
     return 1 if failed else 0
 
 
