@@ -5,6 +5,7 @@ import contextlib
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 
+import hypothesis
 import pytest
 
 from activator.accept import ActivatorServer
@@ -23,6 +24,10 @@ if os.environ.get("DATAPLANE_TEST_LOOP") == "uvloop":  # the same tests on the l
     import uvloop
 
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+
+# A property is about what is true, not about how busy the machine is.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 HOST = "hello.default.localhost"
 KEY = "default/hello-00001"
