@@ -65,7 +65,7 @@ class Control:
             url_port=place.url_port,
         )
         self.view = View(store, facts)
-        self.loop = ControlLoop(store=store, view=self.view, loop=loop, clock=clock, source=source)
+        self.loop = ControlLoop(store=store, view=self.view, loop=loop, clock=clock, source=source, registry=registry)
 
     def open(self) -> None:
         """Publish what is stored, then reconcile it. Hops may subscribe before or after."""

@@ -20,12 +20,14 @@ from typing import NamedTuple
 
 from controlplane.reconcile.controllers import AUTOSCALER, CONTROLLERS, LABELER, REPLICAS, REVISION, ROUTE, Controller
 from controlplane.reconcile.events import recorded
+from controlplane.reconcile.meters import WorkMeters
 from controlplane.reconcile.outcome import Outcome, born, key_for
 from controlplane.reconcile.view import View
 from controlplane.store.contract import Change, Conflict, Key, Put, Store, StoreFailed, Write
 from dataplane.clock import Clock
 from dataplane.net.tasks import Tasks
 from dataplane.resources import serving
+from dataplane.telemetry.metrics import Registry
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +55,7 @@ class ControlLoop:
         "_closed",
         "_failures",
         "_loop",
+        "_meters",
         "_queue",
         "_queued",
         "_quiet",
@@ -69,9 +72,16 @@ class ControlLoop:
     )
 
     def __init__(
-        self, *, store: Store, view: View, loop: asyncio.AbstractEventLoop, clock: Clock, source: random.Random
+        self,
+        *,
+        store: Store,
+        view: View,
+        loop: asyncio.AbstractEventLoop,
+        clock: Clock,
+        source: random.Random,
+        registry: Registry | None = None,
     ) -> None:
-        """`source`: of uids."""
+        """`source`: of uids. Without a registry nobody can read what is counted."""
         self._store = store
         self._view = view
         self._loop = loop
@@ -79,6 +89,7 @@ class ControlLoop:
         self._random = source
         self._tasks = Tasks("reconcile")
         self._by_name: dict[str, Controller] = {one.name: one for one in CONTROLLERS}
+        self._meters = WorkMeters(registry or Registry(), self._by_name, loop.time)
         self._queue: deque[_Item] = deque()
         self._queued: set[_Item] = set()  # what is in the queue
         self._running: set[_Item] = set()
@@ -106,6 +117,7 @@ class ControlLoop:
         await self._tasks.close()
         self._queue.clear()
         self._queued.clear()
+        self._meters.forget()
         self._sweep = None
         for timer in self._timers.values():
             timer.cancel()
@@ -160,6 +172,7 @@ class ControlLoop:
         elif item not in self._queued:
             self._queue.append(item)
             self._queued.add(item)
+            self._meters.added(item, self._loop.time())
             self._schedule()
 
     def _schedule(self) -> None:
@@ -212,6 +225,7 @@ class ControlLoop:
     def _look(self, item: _Item) -> None:
         if (timer := self._timers.pop(item, None)) is not None:
             timer.cancel()
+        self._meters.started(item, self._loop.time())
         now = self._clock.wall()
         try:
             outcome = self._by_name[item.controller].reconcile(item.key, self._view, now)
@@ -260,11 +274,13 @@ class ControlLoop:
             self._rest()
 
     def _done(self, item: _Item, outcome: Outcome) -> None:
+        self._meters.ended(item, self._loop.time(), retry=False)
         self._failures.pop(item, None)
         if outcome.requeue_after_s is not None:
             self._later(item, outcome.requeue_after_s)
 
     def _retry(self, item: _Item) -> None:
+        self._meters.ended(item, self._loop.time(), retry=True)
         failures = self._failures[item] = self._failures.get(item, 0) + 1
         self._later(item, min(BACKOFF_MAX_S, BACKOFF_S * 2 ** min(failures - 1, 20)))
 

@@ -33,6 +33,14 @@ OF_A_REVISION = {
     "kn_revision_panic_mode": "gauge",
 }
 FOR_RPS = ("kn_revision_rps_stable_per_second", "kn_revision_rps_panic_per_second", "kn_revision_rps_target_per_second")
+OF_A_LOOP = {
+    "kn_workqueue_depth": "gauge",
+    "kn_workqueue_adds": "counter",
+    "kn_workqueue_retries": "counter",
+    "kn_workqueue_queue_duration_seconds": "histogram",
+    "kn_workqueue_process_duration_seconds": "histogram",
+    "kn_workqueue_unfinished_work_seconds": "gauge",
+}
 
 
 class Admin:
@@ -90,11 +98,25 @@ def test_the_families_of_a_revision_have_the_names_and_labels_of_knative(up):
     assert buckets[-1].labels["le"] == "+Inf"
 
 
+def test_the_control_loops_have_the_work_queue_numbers_of_knative(up):
+    families = Admin(up).families()
+    for name, kind in OF_A_LOOP.items():
+        assert families[name].type == kind
+        assert {"service", "configuration", "revision", "route"} <= {
+            one.labels["name"] for one in families[name].samples
+        }, name
+    assert sum(one.value for one in families["kn_workqueue_adds"].samples) > 0
+
+
 def test_nothing_of_ours_stands_under_the_prefixes_of_others(up):
     """`kn_` is Knative's; what it does not have is called dataplane_…."""
-    known = {*OF_A_REVISION, *FOR_RPS, "kn_activator_stats_conn_reachable", "kn_activator_stats_conn_errors"}
-    known |= {"kn_workqueue_" + rest for rest in ("depth", "adds", "retries", "queue_duration_seconds")}
-    known |= {"kn_workqueue_process_duration_seconds", "kn_workqueue_unfinished_work_seconds"}
+    known = {
+        *OF_A_REVISION,
+        *OF_A_LOOP,
+        *FOR_RPS,
+        "kn_activator_stats_conn_reachable",
+        "kn_activator_stats_conn_errors",
+    }
     for name in Admin(up).families():
         assert name in known or name.startswith("dataplane_"), name
 
