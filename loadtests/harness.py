@@ -218,6 +218,7 @@ def machine() -> dict[str, Any]:
         match = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
         cpu = match[1] if match else cpu
     cores = os.cpu_count()
+    changed = _git("status", "--porcelain", "--untracked=no", "--", ".", ":!loadtests/results")
     return {
         "machine": re.sub(r"[^a-z0-9]+", "-", f"{cpu} x{cores}".lower()).strip("-"),
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
