@@ -285,7 +285,7 @@ def _sidecar(
     assert target is not None
     env = {
         **ground.settings.host_env,
-        "PYTHONPATH": _ROOT,
+        "PYTHONPATH": os.pathsep.join(filter(None, (_ROOT, os.environ.get("PYTHONPATH")))),
         "CONTAINER_CONCURRENCY": str((spec and spec.container_concurrency) or 0),
         "QUEUE_SERVING_PORT": str(port),
         "QUEUE_ADMIN_PORT": "0",

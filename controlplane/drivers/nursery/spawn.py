@@ -83,7 +83,7 @@ def spawn(
                     os.chdir(spec.cwd)
                 stage = "exec"
                 signal.pthread_sigmask(signal.SIG_SETMASK, ())
-                os.execvpe(spec.argv[0], spec.argv, {"PATH": DEFAULT_PATH, **spec.env})
+                _exec(spec.argv, {"PATH": DEFAULT_PATH, **spec.env})
             except BaseException as error:
                 _refuse(write_fd, _refusal(stage, spec, error))
     except OSError:
@@ -94,6 +94,23 @@ def spawn(
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     os.set_blocking(read_fd, False)
     return Spawned(pid, read_fd)
+
+
+def _exec(argv: tuple[str, ...], env: dict[str, str]) -> NoReturn:
+    """As execvpe, but a folder of PATH that may not be read hides no better answer."""
+    if "/" in argv[0]:
+        os.execve(argv[0], argv, env)
+    forbidden: OSError | None = None
+    for folder in env["PATH"].split(os.pathsep):
+        path = os.path.join(folder or ".", argv[0])
+        try:
+            os.execve(path, argv, env)
+        except (FileNotFoundError, NotADirectoryError):
+            if os.path.exists(path):  # its interpreter is what is missing
+                raise
+        except PermissionError as error:
+            forbidden = forbidden or (error if os.path.exists(path) else None)
+    raise forbidden or FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
 
 
 def refusal(data: bytes) -> Refusal | None:
@@ -118,9 +135,9 @@ def _refusal(stage: str, spec: Container, error: BaseException) -> Refusal:
         return Refusal(NOT_STARTED, f"run as user {spec.run_as_user}: {_text(error)}"[:1000])
     if stage == "exec" and isinstance(error, OSError):
         if error.errno in (errno.ENOENT, errno.ENOTDIR):
-            if "/" not in name:
+            if "/" not in name and error.filename is None:
                 return Refusal(NOT_FOUND, f'exec: "{name}": executable file not found in $PATH'[:1000])
-            if os.path.exists(name):
+            if os.path.exists(str(error.filename)):
                 return Refusal(NOT_FOUND, f'exec "{name}": its interpreter does not exist'[:1000])
             return Refusal(NOT_FOUND, f'exec: "{name}": no such file or directory'[:1000])
         if error.errno == errno.ENOEXEC:

@@ -82,3 +82,11 @@ async def test_LP_08_other_pods_do_not_notice(bench):
     pid = (await bench.running(healthy)).pid
     await _refused(bench, bench.container("no-such-program"))
     os.kill(pid, 0)
+
+
+async def test_LP_08_a_bad_interpreter_on_the_path_is_told_from_a_missing_file(bench):
+    script = bench.folder / "script"
+    script.write_text("#!/no/such/interpreter\n")
+    script.chmod(0o755)
+    report = await _refused(bench, bench.container("script", env={"PATH": str(bench.folder)}))
+    assert report.last_message == 'exec "script": its interpreter does not exist'
