@@ -222,8 +222,7 @@ def machine() -> dict[str, Any]:
     return {
         "machine": re.sub(r"[^a-z0-9]+", "-", f"{cpu} x{cores}".lower()).strip("-"),
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": _git("rev-parse", "--short", "HEAD")
-        + ("+" if _git("status", "--porcelain", "--untracked=no") else ""),
+        "commit": _git("rev-parse", "--short", "HEAD") + ("+" if changed else ""),
         "cpu": cpu,
         "cores": cores,
         "kernel": platform.release(),
