@@ -13,9 +13,20 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
+from controlplane.kubelet.compose import Composed
 from controlplane.kubelet.volumes import Content, File
 
 DATA = "..data"
+
+
+def make_all(composed: Composed) -> None:
+    """Every volume of a pod, before it starts. Raises OSError. Blocks: call it in a thread."""
+    for folder, content in composed.contents.items():
+        make(folder, content)
+    for container in composed.process.containers:
+        for mount in container.mounts:
+            if not mount.read_only and not os.path.exists(mount.source):  # a subPath of an emptyDir
+                Path(mount.source).mkdir(parents=True, mode=0o777)
 
 
 def make(folder: Path, content: Content) -> bool:

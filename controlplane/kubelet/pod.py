@@ -14,7 +14,6 @@ import asyncio
 import logging
 import shutil
 from collections.abc import Callable
-from pathlib import Path
 from typing import Literal, NamedTuple
 
 from msgspec.structs import replace
@@ -24,7 +23,7 @@ from controlplane.kubelet import volumes
 from controlplane.kubelet.compose import SIDECAR, Composed, Folders, Ground, compose, serving_container
 from controlplane.kubelet.environment import LABELS
 from controlplane.kubelet.events import Events
-from controlplane.kubelet.materialise import make
+from controlplane.kubelet.materialise import make, make_all
 from controlplane.kubelet.probes import Kind
 from controlplane.kubelet.probing import Listener, Probing
 from controlplane.kubelet.references import References
@@ -162,7 +161,7 @@ class PodLife:
 
     async def _launch_with_volumes(self, composed: Composed) -> None:
         try:
-            await asyncio.to_thread(_make_volumes, composed)
+            await asyncio.to_thread(make_all, composed)
         except OSError as error:
             self._office.driver.give_back(composed.process.ports)
             if self.state == "launching":
@@ -400,17 +399,3 @@ class PodLife:
         if self._composed is not None and self._composed.process.ports:
             pod = with_annotation(pod, PORT, str(self._composed.process.ports[0]))
         return pod
-
-
-def _make_volumes(composed: Composed) -> None:
-    for folder, content in composed.contents.items():
-        make(folder, content)
-    for container in composed.process.containers:
-        for mount in container.mounts:  # a subPath of an emptyDir
-            if not mount.read_only:
-                _make_folder(mount.source)
-
-
-def _make_folder(path: str) -> None:
-    if not Path(path).exists():
-        Path(path).mkdir(parents=True, mode=0o777)
