@@ -36,7 +36,9 @@ class Forward(Admitted):
         duration: HistogramFamily,
         cold_start: HistogramFamily,
     ) -> None:
-        super().__init__(engine, down, admission, f"{revision.namespace}/{revision.name}")
+        super().__init__(engine, down)
+        self.admission = admission
+        self.revision = f"{revision.namespace}/{revision.name}"
         self.duration = duration
         self.cold_start = cold_start
         self.labels = (revision.namespace, revision.service, revision.configuration, revision.name)
@@ -65,6 +67,6 @@ class Forward(Admitted):
 
     def _ended(self, error: DataplaneError | None) -> None:
         status = str(self.status or (error.status if error else 0))
-        if self.cold and self.waited_s:
+        if self.cold and self.started:
             self.cold_start.cell(*self.labels).observe(self.waited_s)
         self.duration.cell(*self.labels, status).observe(self.engine.clock() - self.arrived)

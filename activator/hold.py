@@ -107,12 +107,14 @@ class Hold:
         """A slot now, or None: wait."""
         if self._waiting:
             return None
-        pod = self._pick(avoid)
+        pod = self._picker.take() if not avoid and self.usable else self._pick(avoid)
         if pod is None:
             return None
-        if self.meter.running == 0:
+        meter = self.meter
+        running = meter.running
+        if running == 0:
             self._demand(self, False)
-        self.meter.arrived(self._clock())
+        meter.arrived(self._clock())
         pod.in_flight += 1
         return pod
 
@@ -142,13 +144,13 @@ class Hold:
         """A slot comes back."""
         assert pod.in_flight > 0, "leave() without a slot"
         self.meter.departed(self._clock())
-        was_full = self._limit and pod.in_flight == self._limit
-        pod.in_flight -= 1
+        limit, in_flight = self._limit, pod.in_flight
+        pod.in_flight = in_flight - 1
         if failed:
             self._suspect(pod)
-        elif was_full and pod.usable:
+        elif limit and in_flight == limit and pod.usable:
             self._picker.freed(pod)
-        if pod.in_flight == 0 and not pod.listed:
+        if not pod.listed and in_flight == 1:
             self.pods.pop(pod.pod, None)
         if self._waiting:
             self._grant()

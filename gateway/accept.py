@@ -102,14 +102,13 @@ class Gateway:
 
     # ---- connections → us -------------------------------------------------------------------------
 
-    def _on_external(self, connection: ServerConnection) -> None:
-        self._handle(connection, self._table.external)
-
     def _on_local(self, connection: ServerConnection) -> None:
-        self._handle(connection, self._table.internal)
+        self._on_external(connection, self._table.internal)
 
-    def _handle(self, connection: ServerConnection, hosts: Hosts) -> None:
+    def _on_external(self, connection: ServerConnection, hosts: Hosts | None = None) -> None:
         request = connection.request
+        if hosts is None:
+            hosts = self._table.external
         entry = match(hosts, request.host_key, request.target, request)
         if _PROBE in request.seen:
             self._probe(connection, entry.hash if entry is not None else None)
@@ -120,12 +119,13 @@ class Gateway:
             else:
                 connection.fail(_NO_ROUTE)
             return
-        arm = choose(entry, self._engine.random)
+        arms = entry.arms
+        arm = arms[0] if len(arms) == 1 else choose(entry, self._engine.random)
         target = self._targets.get(arm.revision) if arm is not None else None
         if arm is None or target is None:
             connection.fail(_NO_CAPACITY)
             return
-        Forward(self._engine, connection, self._admission, target, entry, arm).start()
+        Forward(self._engine, connection).go(self._admission, target, entry, arm)
 
     def _probe(self, connection: ServerConnection, programmed: bytes | None) -> None:
         """Is this host programmed, and with what? (spec §6.12)"""

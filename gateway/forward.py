@@ -5,11 +5,11 @@ Path: split.py → [forward] → policy/admission (fused activator or an HTTP ho
 Source: spec/serving.md §6.6, §6.8, §6.10; reliability.md GW-11, GW-12.
 """
 
+from bisect import bisect_left
+
 from dataplane.errors import DataplaneError
 from dataplane.net.admitted import Admitted
 from dataplane.net.client import ClientConnection
-from dataplane.net.engine import Engine
-from dataplane.net.server import ServerConnection
 from dataplane.policy.admission import Admission, Slot
 from dataplane.resources.snapshot import Revision
 from dataplane.telemetry.metrics import HistogramCell, HistogramFamily, Registry
@@ -39,48 +39,57 @@ class GatewayMeters:
 class Target:
     """A revision as the gateway serves it: limits and cells, looked up once per request."""
 
-    __slots__ = ("_cells", "_labels", "_meters", "hop_lines", "key", "revision")
+    __slots__ = ("_labels", "_meters", "cells", "hop_lines", "key", "revision")
 
     def __init__(self, key: str, revision: Revision, meters: GatewayMeters) -> None:
         self.key = key
         self.revision = revision
         self._meters = meters
         self._labels = (revision.namespace, revision.service, revision.configuration, revision.name)
-        self._cells: dict[int, HistogramCell] = {}
+        self.cells: dict[int, HistogramCell] = {}
         # What an activator is told (spec §6.6); a pod never sees it.
         self.hop_lines = b"knative-serving-namespace: %b\r\nknative-serving-revision: %b\r\n" % (
             revision.namespace.encode(),
             revision.name.encode(),
         )
 
-    def observe(self, status: int, duration_s: float) -> None:
-        cell = self._cells.get(status)
-        if cell is None:
-            cell = self._cells[status] = self._meters.duration.cell(*self._labels, str(status))
-        cell.observe(duration_s)
+    def cell(self, status: int) -> HistogramCell:
+        """Durations of one status; made when it is first seen."""
+        cell = self.cells[status] = self._meters.duration.cell(*self._labels, str(status))
+        return cell
 
     def cold_start(self, waited_s: float) -> None:
         self._meters.cold.cell(*self._labels).observe(waited_s)
 
 
 class Forward(Admitted):
-    """A request of the gateway. `start()` once."""
+    """A request of the gateway. `go()` once."""
 
     __slots__ = ("arm", "entry", "target")
 
-    def __init__(
-        self, engine: Engine, down: ServerConnection, admission: Admission, target: Target, entry: Entry, arm: Arm
-    ) -> None:
-        super().__init__(engine, down, admission, target.key)
+    arm: Arm
+    entry: Entry
+    target: Target
+
+    def go(self, admission: Admission, target: Target, entry: Entry, arm: Arm) -> None:
+        """Serve the request from `target`. Once."""
+        self.admission = admission
+        self.revision = target.key
         self.target = target
         self.entry = entry
         self.arm = arm
         revision = target.revision
-        self.limit(
-            timeout_s=revision.timeout_s,
-            response_start_s=revision.response_start_timeout_s,
-            idle_s=revision.idle_timeout_s,
-        )
+        if revision.response_start_timeout_s or revision.idle_timeout_s:
+            self.limit(
+                timeout_s=revision.timeout_s,
+                response_start_s=revision.response_start_timeout_s,
+                idle_s=revision.idle_timeout_s,
+            )
+        elif revision.timeout_s:
+            self.total_at = when = self.arrived + revision.timeout_s
+            if when < self.down.wake:
+                self.down.deadline_at(when)
+        self.start()
 
     def head_for(self, slot: Slot) -> bytes:
         request, down, arm = self.request, self.down, self.arm
@@ -116,6 +125,10 @@ class Forward(Admitted):
         return slot is not None and slot.activator and connection.reader.header(b"x-dp-not-processed") is not None
 
     def _ended(self, error: DataplaneError | None) -> None:
-        self.target.observe(self.status or (error.status if error else 0), self.engine.clock() - self.arrived)
-        if self.cold and self.waited_s:
+        target, status = self.target, self.status or (error.status if error else 0)
+        cell = target.cells.get(status) or target.cell(status)
+        duration_s = self.engine.clock() - self.arrived
+        cell.counts[bisect_left(cell.bounds, duration_s)] += 1  # HistogramCell.observe, written out: once per request
+        cell.sum += duration_s
+        if self.cold and self.started:
             self.target.cold_start(self.waited_s)

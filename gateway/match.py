@@ -11,7 +11,9 @@ Of two routes that claim a host the one that had it keeps it; the other takes ov
 Source: spec/serving.md §6.2, §6.3, §6.7.
 """
 
-from typing import NamedTuple, Protocol
+from typing import Protocol
+
+import msgspec
 
 from dataplane.resources.snapshot import Change, Path, Route, Rule, Snapshot
 
@@ -22,7 +24,7 @@ class Lookup(Protocol):
     def header(self, name: bytes) -> bytes | None: ...
 
 
-class Arm(NamedTuple):
+class Arm(msgspec.Struct, frozen=True, gc=False):
     """One share of a split. `set_lines`/`set_names`: headers to set, as bytes to send and names to remove first."""
 
     revision: str
@@ -31,7 +33,7 @@ class Arm(NamedTuple):
     set_names: frozenset[bytes]
 
 
-class Entry(NamedTuple):
+class Entry(msgspec.Struct, frozen=True, gc=False):
     """A path of a host, compiled. `arms` leaves out the shares of 0 %."""
 
     prefix: bytes
@@ -40,6 +42,7 @@ class Entry(NamedTuple):
     arms: tuple[Arm, ...]
     route: str
     hash: bytes
+    plain: bool = False  # matches every path: nothing has to be looked at
 
 
 Hosts = dict[bytes, tuple[Entry, ...]]
@@ -101,6 +104,8 @@ def match(hosts: Hosts, host: bytes, target: bytes, request: Lookup) -> Entry | 
     if entries is None:
         return None
     for entry in entries:
+        if entry.plain:
+            return entry
         if entry.prefix and not target.startswith(entry.prefix):
             continue
         if entry.headers and any(request.header(name) != value for name, value in entry.headers):
@@ -154,7 +159,7 @@ def _entry(key: str, route: Route, path: Path) -> Entry:
         lines = b"".join(b"%b: %b\r\n" % (n.encode("latin-1"), v.encode("latin-1")) for n, v in headers.items())
         arms.append(Arm(split.revision, until, lines, frozenset(n.lower().encode("latin-1") for n in headers)))
     if arms:
-        arms[-1] = arms[-1]._replace(until=100.0)
+        arms[-1] = msgspec.structs.replace(arms[-1], until=100.0)
     return Entry(
         prefix=path.prefix.encode() if path.prefix != "/" else b"",
         headers=tuple((n.lower().encode(), v.encode()) for n, v in path.headers.items()),
@@ -162,4 +167,5 @@ def _entry(key: str, route: Route, path: Path) -> Entry:
         arms=tuple(arms),
         route=key,
         hash=route.hash.encode(),
+        plain=path.prefix in ("", "/") and not path.headers,
     )

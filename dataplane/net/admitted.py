@@ -17,15 +17,17 @@ from dataplane.policy.admission import Admission, Slot
 class Admitted(Relay):
     __slots__ = ("admission", "avoid", "cold", "held", "revision", "slot", "waited_s")
 
-    def __init__(self, engine: Engine, down: ServerConnection, admission: Admission, revision: str) -> None:
-        super().__init__(engine, down)
-        self.admission = admission
-        self.revision = revision
+    waited_s: float  # set when a cold start ended
+
+    admission: Admission  # both set by the hop before start()
+    revision: str
+
+    def __init__(self, engine: Engine, down: ServerConnection) -> None:
+        Relay.__init__(self, engine, down)
         self.slot: Slot | None = None
         self.held = False
         self.cold = False  # waited for a pod that had yet to start
         self.avoid = ""
-        self.waited_s = 0.0
 
     def head_for(self, slot: Slot) -> bytes:
         """The request head as it goes to that pod."""

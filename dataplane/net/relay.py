@@ -109,11 +109,18 @@ class Relay:
         self.origin = origin
         self.head = head
         self.attempt += 1
-        self.wrote = False
-        up = self.engine.pool.take(origin) if not self.request.upgrade else None
+        request = self.request
+        up = self.engine.pool.take(origin) if not request.upgrade else None
         if up is not None:
-            self._send(up)
+            if self.kept is None and self.body_done:
+                # The common start, written out: an idle connection, and nothing but a head to send.
+                self.up = up
+                self.wrote = True
+                up.send(self, head, bodyless=request.method == b"HEAD")
+            else:
+                self._send(up)
         else:
+            self.wrote = False
             self.dialling = True
             self.engine.pool.dial(origin, self)
             if not self.body_done:
@@ -362,7 +369,11 @@ class Relay:
         else:
             connection.close()
         self._released(failed=False)
-        self._end(None)
+        if self.retrying:
+            self._end(None)
+        else:
+            self.engine.retry_budget.active -= 1
+            self._ended(None)
         self.down.finish(keep=self.request.keep_alive and not self.close_after)
 
     def _failed(self, error: DataplaneError, *, reused: bool, not_processed: bool = False) -> None:

@@ -39,6 +39,8 @@ from dataplane.wire.headers import (
 
 TARGET_BYTES_MAX = 8 * 1024
 FIELD_BYTES_MAX = 16 * 1024
+LINES_MAX = 1024  # remembered request lines: clients ask for the same few things again and again
+LINE_BYTES_MAX = 128
 INTERIM_MAX = 16  # 1xx responses before the final one
 
 _HOST = int(Field.HOST)
@@ -59,6 +61,8 @@ _KEEP_ALIVE = frozenset((b"keep-alive", b"Keep-Alive", b"close", b"Close"))
 _NONE: frozenset[bytes] = frozenset()
 _VERSION = re.compile(rb" HTTP/[0-9]\.[0-9]")
 _CLOSE_TOKENS = frozenset((b"close", b"keep-alive", b"upgrade", b""))
+
+_SOUND: set[bytes] = set()
 
 
 class RequestReader:
@@ -279,6 +283,9 @@ class RequestReader:
         end = data.find(b"\r\n")
         if end > 0 and not self._line:
             line = data[:end]
+            if line in _SOUND:
+                self._line = None
+                return
         else:
             whole = (self._line or b"") + data
             while whole[:2] == b"\r\n":
@@ -292,6 +299,8 @@ class RequestReader:
             raise BadRequest("request_line")
         version = line[-9:]
         if version == b" HTTP/1.1":
+            if len(_SOUND) < LINES_MAX and len(line) <= LINE_BYTES_MAX:
+                _SOUND.add(line)
             return
         if version != b" HTTP/1.0":
             raise VersionNotSupported if _VERSION.fullmatch(version) else BadRequest("request_line")
