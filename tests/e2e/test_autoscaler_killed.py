@@ -80,7 +80,7 @@ async def test_serving_goes_on_held_requests_are_kept_until_their_deadline_and_s
         await asyncio.to_thread(autoscaler, up, port)
         await cold.settle(30)
         assert cold.statuses() == {"200": 20}
-        assert [int(shot.body.split()[3]) for shot in cold.shots] == sorted(range(20))
+        assert {int(shot.body.split()[3]) for shot in cold.shots} == set(range(20))  # each once
         print("\nheld while it was away:", cold.summary())
         await warm.stop()
         assert warm.statuses() == {"200": len(warm.shots)}
