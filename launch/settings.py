@@ -25,7 +25,7 @@ class LogSettings(msgspec.Struct, frozen=True, kw_only=True):
     ] = "info"
     format: Annotated[
         Literal["auto", "text", "json"],
-        Setting(help="layout of a line", why="auto: text on a terminal, JSON lines otherwise"),
+        Setting(help="layout of a line", why="auto: text on a terminal and in `up`, JSON lines otherwise"),
     ] = "auto"
 
 

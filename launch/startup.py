@@ -36,10 +36,18 @@ class Ground(NamedTuple):
 Root = Callable[[Ground], Awaitable[None]]
 
 
-def run(root: Root, flags: Mapping[str, object], sets: tuple[str, ...] = (), *, stream: TextIO | None = None) -> int:
+def run(
+    root: Root,
+    flags: Mapping[str, object],
+    sets: tuple[str, ...] = (),
+    *,
+    stream: TextIO | None = None,
+    plain: bool = False,
+) -> int:
     """Run `root` until a signal; returns the exit code. Raises Failure on settings that are wrong.
 
-    `stream`: where log lines go; stderr unless given.
+    `stream`: where log lines go; stderr unless given. `plain`: a person reads them also when they are piped, so format
+    "auto" is text.
     """
     try:
         settings = loaded({**flags, **parsed_sets(sets)})
@@ -48,7 +56,8 @@ def run(root: Root, flags: Mapping[str, object], sets: tuple[str, ...] = (), *, 
     registry = Registry()
     wanted = settings.section("log", LogSettings)
     _raise_file_limit()
-    logs = Logs(level=wanted.level, format_=wanted.format, stream=stream or sys.stderr, registry=registry)
+    format_ = "text" if plain and wanted.format == "auto" else wanted.format
+    logs = Logs(level=wanted.level, format_=format_, stream=stream or sys.stderr, registry=registry)
     try:
         return process.run(functools.partial(_composed, root, settings, registry))
     finally:

@@ -84,4 +84,4 @@ def command(
         "log.level": log_level,
         "log.format": log_format,
     }
-    return startup.run(lambda ground: up(ground, options), flags, sets, stream=stream)
+    return startup.run(lambda ground: up(ground, options), flags, sets, stream=stream, plain=True)
