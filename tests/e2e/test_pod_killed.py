@@ -13,7 +13,7 @@ HOST = "frail.default.localhost"
 
 
 def mixed(number: int) -> bytes:
-    return post(HOST, "/sleep/100") if number % 3 == 0 else get(HOST, "/sleep/100")
+    return post(HOST, "/sleep/300") if number % 3 == 0 else get(HOST, "/sleep/300")
 
 
 def pid(shot: Shot) -> int:
