@@ -3,11 +3,6 @@
 import asyncio
 
 
-async def serve_soon(reader, writer, head):
-    await asyncio.sleep(0.05)
-    writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
-
-
 async def test_one_slot_and_fourteen_at_once(make_stand):
     """CC=1: 3 refused at once, 3 served one after the other, 8 still inside at the timeout get 504."""
     stand = await make_stand(concurrency=1, timeout_s=1.0)
@@ -58,11 +53,18 @@ async def test_ten_slots_hold_a_hundred_and_ten(make_stand):
 
 async def test_waiters_are_served_in_the_order_they_came(make_stand):
     stand = await make_stand(concurrency=1)
-    stand.app.answer = serve_soon
+    release = asyncio.Event()
+
+    async def held(reader, writer, head):
+        await release.wait()
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
+
+    stand.app.answer = held
     tasks = []
     for i in range(6):
         tasks.append(asyncio.create_task(stand.get(f"/{i}")))
         await stand.until(lambda i=i: stand.proxy.traffic.running == i + 1)
+    release.set()
     await asyncio.gather(*tasks)
     assert [head.split(b" ")[1] for head in stand.app.heads] == [b"/%d" % i for i in range(6)]
 
