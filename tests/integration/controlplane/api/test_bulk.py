@@ -143,3 +143,21 @@ async def test_a_thousand_services_at_once(api: Api) -> None:
     assert (code, len(body)) == (200, 1000)
     await api.store.commit([Delete(Key("serving.knative.dev", "Service", "default", "s0000"))])
     await api.put(config_map())
+
+
+async def test_CP_06_without_a_verdict_of_admission_nothing_is_written(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Admission is a function of this process, so it cannot be unreachable; if it breaks, it fails closed."""
+
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("admission broke")
+
+    await api("POST", APPLY, [manifest("before")])
+    revision = api.store.revision
+    monkeypatch.setattr("controlplane.api.writes.admit", broken)
+    assert (await api("POST", APPLY, [manifest("after")]))[0] == 500
+    assert (await api("POST", SERVICES, manifest("after")))[0] == 500
+    assert api.store.revision == revision
+    monkeypatch.undo()
+    assert (await api("POST", SERVICES, manifest("after")))[0] == 201
