@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Protocol, cast
 
 from dataplane.errors import UpstreamProtocol, UpstreamReset
+from dataplane.net.closing import drop, half_close
 from dataplane.wire.headers import FieldTable, from_upstream
 from dataplane.wire.http1 import ResponseReader
 
@@ -128,15 +129,21 @@ class ClientConnection(asyncio.Protocol):
         """Begin an exchange. `bodyless`: the response to it has no body whatever it says (HEAD)."""
         self.user = user
         self.reader.reset(bodyless=bodyless)
-        self._transport.write(data)
+        try:
+            self._transport.write(data)
+        except RuntimeError:
+            pass  # uvloop's word for a transport that died a moment ago; connection_lost() is on its way
 
     def write(self, data: bytes) -> None:
         if not self.closed:
-            self._transport.write(data)
+            try:
+                self._transport.write(data)
+            except RuntimeError:
+                pass  # as in send()
 
     def write_eof(self) -> None:
-        if not self.closed and not self._transport.is_closing():
-            self._transport.write_eof()
+        if not self.closed:
+            half_close(self._transport)
 
     def pause(self) -> None:
         if not self.closed and not self._transport.is_closing() and self._transport.is_reading():
@@ -151,4 +158,4 @@ class ClientConnection(asyncio.Protocol):
         self.user = None
         if not self.closed:
             self.closed = True
-            self._transport.abort()
+            drop(self._transport)

@@ -20,13 +20,13 @@ GW-23…GW-26.
 import asyncio
 import enum
 import socket
-import struct
 from collections.abc import Callable
 from typing import Protocol, cast
 
 import msgspec
 
 from dataplane.errors import BadRequest, DataplaneError, RequestTimeout
+from dataplane.net.closing import half_close, will_reset
 from dataplane.net.timers import NEVER, Timers
 from dataplane.telemetry.metrics import Cell, Registry
 from dataplane.wire.chunked import ChunkScanner
@@ -35,7 +35,8 @@ from dataplane.wire.http1 import RequestReader
 from dataplane.wire.http1_out import CONTINUE, failure, response
 
 DRAIN_BYTES_MAX = 64 * 1024  # of a body that nobody wants, before the connection is closed instead (GW-14, GW-15)
-_RESET = struct.pack("ii", 1, 0)  # close() sends RST
+LOOK_S = 0.5  # how often a client from which we do not read now is looked after
+_TCP_CLOSE, _TCP_CLOSE_WAIT = 7, 8  # linux/tcp_states.h: reset; it has sent FIN
 LINGER_S = 1.0  # how long the client may take to read an error before the socket is closed under it
 WRITE_HIGH_BYTES = 256 * 1024  # GW-25: at most this much is buffered towards a slow reader
 
@@ -77,7 +78,7 @@ class Exchange(Protocol):
     def on_client_writable(self) -> None: ...
 
     def on_client_eof(self) -> None:
-        """The client half-closed after its request."""
+        """The client half-closed after its request, or may have left while we do not read from it."""
         ...
 
     def on_deadline(self, now: float) -> float:
@@ -351,7 +352,10 @@ class ServerConnection(asyncio.Protocol):
 
     def send(self, data: bytes) -> None:
         """Response bytes of the current request."""
-        self._transport.write(data)
+        try:
+            self._transport.write(data)
+        except RuntimeError:
+            pass  # uvloop's word for a transport that died a moment ago; connection_lost() is on its way
 
     def finish(self, *, keep: bool = True) -> None:
         """The response is whole. Exactly once per request; then the next request may be handed over."""
@@ -387,7 +391,7 @@ class ServerConnection(asyncio.Protocol):
             return  # the client left first; the hop may not know yet
         keep = self.request.keep_alive and self.turn is _BUSY and not self.draining
         whole = response(status, headers, body, close=not keep)
-        self._transport.write(whole[: len(whole) - len(body)] if self.request.method == b"HEAD" and body else whole)
+        self.send(whole[: len(whole) - len(body)] if self.request.method == b"HEAD" and body else whole)
         self.finish(keep=keep)
 
     def fail(self, error: DataplaneError) -> None:
@@ -395,7 +399,7 @@ class ServerConnection(asyncio.Protocol):
         if self.turn is not _BUSY and self.turn is not _BODY:
             return
         keep = self.request.keep_alive and self.turn is _BUSY and not self.draining
-        self._transport.write(failure(error, head_only=self.request.method == b"HEAD", close=not keep))
+        self.send(failure(error, head_only=self.request.method == b"HEAD", close=not keep))
         self.finish(keep=keep)
 
     def reject(self, error: DataplaneError) -> None:
@@ -404,7 +408,7 @@ class ServerConnection(asyncio.Protocol):
             return
         reason = error.reason if isinstance(error, BadRequest) else error.code
         self._accepting.meters.rejected(reason).v += 1
-        self._transport.write(failure(error))
+        self.send(failure(error))
         self._linger()
 
     def cut(self, *, reset: bool = False) -> None:
@@ -412,9 +416,8 @@ class ServerConnection(asyncio.Protocol):
         end is the end of the connection, so only a RST tells."""
         self.exchange = None
         self.turn = _CLOSED
-        sock = self.socket() if reset else None
-        if sock is not None:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        if reset:
+            will_reset(self._transport)
         self._transport.abort()
 
     def refuse(self, error: DataplaneError) -> None:
@@ -429,7 +432,7 @@ class ServerConnection(asyncio.Protocol):
         """We are ready for the body of a request that asked first (RFC 9110 §10.1.1)."""
         if self.request.expect_continue and self.turn is _BODY:
             self.request.expect_continue = False
-            self._transport.write(CONTINUE)
+            self.send(CONTINUE)
 
     def pause_body(self) -> None:
         if self.turn is _BODY or self.turn is _TUNNEL:
@@ -451,8 +454,7 @@ class ServerConnection(asyncio.Protocol):
 
     def end_tunnel(self) -> None:
         """Nothing more will be sent; our half closes."""
-        if self._transport.can_write_eof() and not self._transport.is_closing():
-            self._transport.write_eof()
+        half_close(self._transport)
 
     def close(self) -> None:
         """Flush and close; what the exchange holds upstream ends too."""
@@ -509,6 +511,8 @@ class ServerConnection(asyncio.Protocol):
             then = self.exchange.on_deadline(now)
             if self.turn is _BODY:
                 then = min(then, self._body_due(now))
+            if self._reader_paused and self.turn < _LINGER:
+                then = min(then, self._look(now))
             if self.turn is not _CLOSED and then != NEVER:
                 self._wake_by(then)
         if self.wake == NEVER and self.turn is not _CLOSED:
@@ -522,6 +526,19 @@ class ServerConnection(asyncio.Protocol):
             self._broken_body(RequestTimeout())
             return NEVER
         return due
+
+    def _look(self, now: float) -> float:
+        """Nobody tells us about a client that leaves while we do not read from it: ask the kernel (GW-23, AC-02)."""
+        sock, exchange = self.socket(), self.exchange
+        if sock is None or exchange is None or sock.family == socket.AF_UNIX:
+            return NEVER
+        state = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
+        if state == _TCP_CLOSE:
+            self.cut()
+            exchange.on_client_gone(None)
+        elif self.turn is _BODY or (state == _TCP_CLOSE_WAIT and self.turn is _BUSY):
+            exchange.on_client_eof()  # the FIN of a client on this machine may stand behind what we do not read
+        return now + LOOK_S
 
     def _cut_slow_client(self) -> None:
         self._accepting.meters.rejected("write_stalled").v += 1
@@ -554,8 +571,8 @@ class ServerConnection(asyncio.Protocol):
         if self._saw_eof or self._transport.is_closing():
             self._close()
             return
-        self._transport.write_eof()
         self._deadline = self._accepting.clock() + LINGER_S
+        half_close(self._transport)
         self._wake_by(self._deadline)
         self._resume()
 
@@ -574,6 +591,8 @@ class ServerConnection(asyncio.Protocol):
         if not self._reader_paused and not self._transport.is_closing():
             self._reader_paused = True
             self._transport.pause_reading()
+            if self.exchange is not None:
+                self._wake_by(self._accepting.clock() + LOOK_S)
 
     def _resume(self) -> None:
         if self._reader_paused:

@@ -39,6 +39,9 @@ class Sink:
 
     def resume_reading(self) -> None: ...
 
+    def can_write_eof(self) -> bool:
+        return True
+
     def write_eof(self) -> None: ...
 
     def is_closing(self) -> bool:

@@ -344,3 +344,53 @@ async def test_AC_02_a_client_that_leaves_with_its_whole_body_sent_gives_up_its_
         writer.close()
         await until(lambda: hold.depth == 0, 0.5)
     assert hold.meter.running == 0
+
+
+@pytest.mark.parametrize("state", ["held", "running"])
+@pytest.mark.parametrize("how", ["close", "reset"])
+async def test_GW_23_a_client_that_leaves_while_it_is_not_read_from_is_found_out(house, state, how):
+    """A body too large to hold, and a pipelined request, stop the reading; FIN and RST stand behind what is unread."""
+
+    async def silent(reader, writer, request) -> None:
+        await asyncio.sleep(30)
+
+    house.origin.answer = silent
+    hold = house.activator.hold(KEY)
+    if state == "held":
+        house.publish([])
+        data = head(b"POST / HTTP/1.1", b"content-length: 900000\r\n") + b"x" * 300_000
+    else:
+        data = head() + head()
+    _, writer = await house.connect()
+    writer.write(data)
+    await writer.drain()
+    await until(lambda: hold.meter.running == 1)
+    await asyncio.sleep(0.1)
+    if how == "reset":
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        writer.transport.abort()
+    else:
+        writer.close()
+    await until(lambda: hold.meter.running == 0, 2.0)
+
+
+async def test_an_answer_to_a_client_that_has_just_reset_leaves_no_connection(house):
+    """shutdown(2) of our half fails then; the error must not escape into the pod's connection."""
+    gate = asyncio.Event()
+
+    async def early(reader, writer, request) -> None:
+        await gate.wait()
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
+        await reader.read()
+
+    house.origin.answer = early
+    _, writer = await house.connect()
+    writer.write(head(b"POST / HTTP/1.1", b"content-length: 9000000\r\n") + b"x" * 1000)
+    await until(lambda: house.origin.requests == 1)
+    (connection,) = connections(house)
+    connection.pause_body()  # so that the reset is not read
+    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()
+    await asyncio.sleep(0.02)
+    gate.set()
+    await until(lambda: not connections(house) and house.activator.hold(KEY).meter.running == 0)
