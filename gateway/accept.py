@@ -16,9 +16,10 @@ import logging
 from collections.abc import Callable
 
 from dataplane.errors import BadRequest, ConfigFault, NoCapacity, NoRoute
+from dataplane.net.accepting import Limits
 from dataplane.net.engine import Engine
 from dataplane.net.listener import Listener, ListenerSettings
-from dataplane.net.server import Limits, ServerConnection
+from dataplane.net.server import ServerConnection
 from dataplane.policy.admission import Admission
 from dataplane.resources.snapshot import VERSION, Change, Snapshot
 from dataplane.wire.headers import Field, FieldTable, from_outside, from_proxy

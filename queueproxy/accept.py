@@ -20,9 +20,10 @@ import logging
 
 from dataplane.clock import Clock
 from dataplane.errors import Draining
+from dataplane.net.accepting import Limits
 from dataplane.net.engine import Engine
 from dataplane.net.listener import Listener, ListenerSettings
-from dataplane.net.server import Limits, ServerConnection
+from dataplane.net.server import ServerConnection
 from dataplane.wire.headers import Field, from_hop
 from queueproxy.admit import Gate
 from queueproxy.drain import Drain

@@ -16,8 +16,9 @@ from collections.abc import Callable
 import msgspec
 
 from dataplane.errors import TooManyConnections
+from dataplane.net.accepting import Accepting, Limits, Meters
 from dataplane.net.engine import Engine
-from dataplane.net.server import Accepting, Limits, Meters, ServerConnection
+from dataplane.net.server import ServerConnection
 from dataplane.wire.headers import FieldTable
 
 BACKLOG = 4096

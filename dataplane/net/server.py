@@ -20,34 +20,22 @@ GW-23…GW-26.
 import asyncio
 import enum
 import socket
-from collections.abc import Callable
-from typing import Protocol, cast
-
-import msgspec
+from typing import cast
 
 from dataplane.errors import BadRequest, DataplaneError, RequestTimeout
+from dataplane.net.accepting import Accepting, Exchange
 from dataplane.net.closing import half_close, will_reset
-from dataplane.net.timers import NEVER, Timers
-from dataplane.telemetry.metrics import Cell, Registry
+from dataplane.net.timers import NEVER
 from dataplane.wire.chunked import ChunkScanner
-from dataplane.wire.headers import FieldTable, Headers
+from dataplane.wire.headers import Headers
 from dataplane.wire.http1 import RequestReader
 from dataplane.wire.http1_out import CONTINUE, failure, response
 
 DRAIN_BYTES_MAX = 64 * 1024  # of a body that nobody wants, before the connection is closed instead (GW-14, GW-15)
 LOOK_S = 0.5  # how often a client from which we do not read now is looked after
-_TCP_CLOSE, _TCP_CLOSE_WAIT = 7, 8  # linux/tcp_states.h: reset; it has sent FIN
+_TCP_CLOSE = 7  # linux/tcp_states.h: it was reset
 LINGER_S = 1.0  # how long the client may take to read an error before the socket is closed under it
 WRITE_HIGH_BYTES = 256 * 1024  # GW-25: at most this much is buffered towards a slow reader
-
-
-class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """Times in seconds that bound what a client may do. Source: reliability.md GW-26."""
-
-    head_s: float = 10.0  # from the first byte of a head to its end
-    idle_s: float = 60.0  # keep-alive without a request
-    write_stall_s: float = 30.0  # response bytes waiting for the client
-    body_stall_s: float = 30.0  # no byte of a request body that we are ready to read
 
 
 class Turn(enum.IntEnum):
@@ -62,61 +50,6 @@ class Turn(enum.IntEnum):
 
 _IDLE, _BODY, _BUSY, _DRAIN = Turn.IDLE, Turn.BODY, Turn.BUSY, Turn.DRAIN
 _TUNNEL, _LINGER, _CLOSED = Turn.TUNNEL, Turn.LINGER, Turn.CLOSED
-
-
-class Exchange(Protocol):
-    """What handles one request (net/relay.py). Called on the loop; must not block and must not raise."""
-
-    def on_body(self, data: bytes, last: bool) -> None: ...
-
-    def on_client_gone(self, error: DataplaneError | None) -> None:
-        """The client left, or broke its framing (`error`). Nothing can be sent any more."""
-        ...
-
-    def on_client_blocked(self) -> None: ...
-
-    def on_client_writable(self) -> None: ...
-
-    def on_client_eof(self) -> None:
-        """The client half-closed after its request, or may have left while we do not read from it."""
-        ...
-
-    def on_deadline(self, now: float) -> float:
-        """Something may be late; returns the next loop time to be asked at."""
-        ...
-
-
-class Meters:
-    """What every listener counts. One per listener."""
-
-    __slots__ = ("connections", "requests", "rejected")
-
-    def __init__(self, registry: Registry, listener: str) -> None:
-        self.connections = registry.gauge("dataplane_connections", "Open client connections.", ("listener",)).cell(
-            listener
-        )
-        self.requests = registry.counter(
-            "dataplane_requests_total", "Requests whose head was accepted.", ("listener",)
-        ).cell(listener)
-        rejected = registry.counter(
-            "dataplane_rejected_total",
-            "Connections and requests refused before a hop saw them.",
-            ("listener", "reason"),
-        )
-        self.rejected: Callable[[str], Cell] = lambda reason: rejected.cell(listener, reason)
-
-
-class Accepting(msgspec.Struct, frozen=True, kw_only=True):
-    """What the connections of one listener share."""
-
-    handler: Callable[["ServerConnection"], None]
-    trusted: Callable[[str], FieldTable]  # peer address → how its headers are read
-    timers: Timers
-    meters: Meters
-    limits: Limits
-    opened: Callable[["ServerConnection"], bool]  # False: over a connection limit, refuse
-    closed: Callable[["ServerConnection"], None]
-    clock: Callable[[], float]
 
 
 class ServerConnection(asyncio.Protocol):
@@ -532,12 +465,11 @@ class ServerConnection(asyncio.Protocol):
         sock, exchange = self.socket(), self.exchange
         if sock is None or exchange is None or sock.family == socket.AF_UNIX:
             return NEVER
-        state = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
-        if state == _TCP_CLOSE:
+        if sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == _TCP_CLOSE:
             self.cut()
             exchange.on_client_gone(None)
-        elif self.turn is _BODY or (state == _TCP_CLOSE_WAIT and self.turn is _BUSY):
-            exchange.on_client_eof()  # the FIN of a client on this machine may stand behind what we do not read
+        elif self.turn is not _TUNNEL:
+            exchange.on_client_eof()  # its FIN may stand behind what we do not read
         return now + LOOK_S
 
     def _cut_slow_client(self) -> None:

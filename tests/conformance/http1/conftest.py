@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
-from dataplane.net.server import Accepting, Limits, Meters, ServerConnection
+from dataplane.net.accepting import Accepting, Limits, Meters
+from dataplane.net.server import ServerConnection
 from dataplane.net.timers import NEVER
 from dataplane.telemetry.metrics import Registry
 from dataplane.wire.headers import from_outside

@@ -11,8 +11,8 @@ import struct
 import pytest
 
 from activator.hold import HoldSettings
+from dataplane.net.accepting import Limits
 from dataplane.net.listener import Listener, ListenerSettings
-from dataplane.net.server import Limits
 from gateway.settings import GatewaySettings
 
 HOST = b"hello.default.localhost"
