@@ -125,7 +125,10 @@ class ServerConnection(asyncio.Protocol):
         self._saw_eof = True
         if turn is _BUSY and self.exchange is not None:
             self.exchange.on_client_eof()
-            return self.turn is not _CLOSED
+            if self.turn is _CLOSED:
+                return False
+            self._wake_by(self._accepting.clock() + LOOK_S)  # its real close would send nothing more
+            return True
         if turn is _TUNNEL:
             assert self.exchange is not None
             self.exchange.on_client_eof()
@@ -444,7 +447,7 @@ class ServerConnection(asyncio.Protocol):
             then = self.exchange.on_deadline(now)
             if self.turn is _BODY:
                 then = min(then, self._body_due(now))
-            if self._reader_paused and self.turn < _LINGER:
+            if (self._reader_paused and self.turn < _LINGER) or (self._saw_eof and self.turn is _BUSY):
                 then = min(then, self._look(now))
             if self.turn is not _CLOSED and then != NEVER:
                 self._wake_by(then)

@@ -394,3 +394,19 @@ async def test_an_answer_to_a_client_that_has_just_reset_leaves_no_connection(ho
     await asyncio.sleep(0.02)
     gate.set()
     await until(lambda: not connections(house) and house.activator.hold(KEY).meter.running == 0)
+
+
+async def test_GW_23_a_client_that_half_closes_waits_and_then_leaves_is_found_out(house):
+    async def silent(reader, writer, request) -> None:
+        await asyncio.sleep(30)
+
+    house.origin.answer = silent
+    hold = house.activator.hold(KEY)
+    _, writer = await house.connect()
+    writer.write(head())
+    writer.write_eof()
+    await until(lambda: house.origin.requests == 1)
+    await asyncio.sleep(0.2)
+    assert hold.meter.running == 1, "a half-close alone is no reason to give up"
+    writer.transport.abort()
+    await until(lambda: hold.meter.running == 0, 2.0)
