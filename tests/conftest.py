@@ -26,7 +26,7 @@ if os.environ.get("DATAPLANE_TEST_LOOP") == "uvloop":  # the same tests on the l
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
 
 # A property is about what is true, not about how busy the machine is.
-hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.register_profile("untimed", deadline=None, derandomize=bool(os.environ.get("CI")))
 hypothesis.settings.load_profile("untimed")
 
 HOST = "hello.default.localhost"
