@@ -3,7 +3,7 @@
 #   make demo      install the runtime, start examples/hello, say what to try
 #   make test      every test                              make check   format, lint, types, imports, map, links
 #   make bench     figures beside other proxies            make load    users against a Service, pods over time as a picture
-#   make map       write README's map, docs/settings.md   make image   the container image
+#   make map       write the maps, docs/settings.md       make image   the container image
 
 VENV ?= .venv
 LOAD_VENV ?= .venv-load

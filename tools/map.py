@@ -1,4 +1,4 @@
-"""Writes the map in README.md from the docstrings of the packages and their files; --check says whether it is stale."""
+"""Writes docs/map.md (every file) and README.md's map (every folder) from docstrings; --check says what is stale."""
 
 import ast
 import sys
@@ -28,34 +28,45 @@ def rank(path: Path) -> tuple[int, str]:
     return (ORDER.index(path.stem) if path.stem in ORDER else len(ORDER), path.stem)
 
 
-def lines(folder: Path, depth: int) -> list[str]:
-    """The folder's own line, then its files and sub-packages in path order."""
+def lines(folder: Path, depth: int, *, files: bool) -> list[str]:
+    """The folder's own line, then its sub-packages and, when asked for, its files, in path order."""
     out = [_line(f"{folder.name}/", depth, sentence(folder / "__init__.py"))]
-    entries = [p for p in folder.iterdir() if p.suffix == ".py" and p.name not in ("__init__.py", "__main__.py")]
-    entries += [p for p in folder.iterdir() if (p / "__init__.py").exists()]
+    entries = [p for p in folder.iterdir() if (p / "__init__.py").exists()]
+    if files:
+        entries += [p for p in folder.iterdir() if p.suffix == ".py" and p.name not in ("__init__.py", "__main__.py")]
     for entry in sorted(entries, key=rank):
-        out += lines(entry, depth + 1) if entry.is_dir() else [_line(entry.name, depth + 1, sentence(entry))]
+        if entry.is_dir():
+            out += lines(entry, depth + 1, files=files)
+        else:
+            out.append(_line(entry.name, depth + 1, sentence(entry)))
     return out
 
 
-def rendered() -> str:
-    blocks = ["\n".join(lines(ROOT / package, 0)) for package in PACKAGES]
-    return "```\n" + "\n\n".join(blocks) + "\n```\n"
+def rendered(*, files: bool) -> str:
+    blocks = ["\n".join(lines(ROOT / package, 0, files=files)) for package in PACKAGES]
+    return "```\n" + ("\n\n" if files else "\n").join(blocks) + "\n```\n"
+
+
+def is_fresh(path: Path, body: str, *, check: bool) -> bool:
+    """Whether the map in `path` is `body`; without `check` it is made so."""
+    text = path.read_text()
+    head, _, rest = text.partition(BEGIN)
+    _, _, tail = rest.partition(END)
+    fresh = head + BEGIN + body + END + tail
+    if fresh == text:
+        return True
+    if check:
+        print(f"{path.relative_to(ROOT)}: the map is stale; run: make map", file=sys.stderr)
+        return False
+    path.write_text(fresh)
+    return True
 
 
 def main() -> int:
-    readme = ROOT / "README.md"
-    text = readme.read_text()
-    head, _, rest = text.partition(BEGIN)
-    _, _, tail = rest.partition(END)
-    fresh = head + BEGIN + rendered() + END + tail
-    if fresh == text:
-        return 0
-    if "--check" in sys.argv:
-        print("README.md: the map is stale; run: make map", file=sys.stderr)
-        return 1
-    readme.write_text(fresh)
-    return 0
+    check = "--check" in sys.argv
+    short = is_fresh(ROOT / "README.md", rendered(files=False), check=check)
+    full = is_fresh(ROOT / "docs" / "map.md", rendered(files=True), check=check)
+    return 0 if short and full else 1
 
 
 def _line(name: str, depth: int, what: str) -> str:
