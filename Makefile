@@ -12,7 +12,7 @@ UP_FLAGS ?=
 PYTEST_FLAGS ?= -n 2
 BENCH_FLAGS ?=
 LOAD_FLAGS ?=
-PACKAGES = dataplane gateway activator queueproxy autoscaler controlplane launch
+PACKAGES = dataplane gateway activator queueproxy autoscaler broker controlplane launch
 
 ifndef PYTHON
 PYTHON := $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \

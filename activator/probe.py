@@ -121,7 +121,7 @@ class _Probe:
         reader = connection.reader
         if not reader.complete:
             return
-        identity = _field(reader.out, b"x-dp-pod")
+        identity = reader.header(b"x-dp-pod") or b""
         if reader.status == 200 and b"".join(reader.body) == b"queue" and identity in (b"", self._pod.pod.encode()):
             self._connection = None
             self._pass(connection)
@@ -171,10 +171,3 @@ def _head(pod: Pod) -> bytes:
         b"GET /healthz HTTP/1.1\r\nhost: %b:%d\r\nuser-agent: Knative-Activator-Probe\r\nk-network-probe: queue\r\n\r\n"
         % (pod.address[0].encode(), pod.address[1])
     )
-
-
-def _field(out: list[bytes], name: bytes) -> bytes:
-    for i in range(0, len(out), 4):
-        if out[i].lower() == name:
-            return out[i + 2]
-    return b""

@@ -25,6 +25,9 @@
     │   ├── UpstreamTruncated     502  … or in the middle of the response (the client's connection is cut)
     │   ├── UpstreamTimeout       504
     │   └── UpstreamProtocol      502  what came back is not HTTP
+    ├── StoreFault                an event store cannot keep its promise now: 503 + Retry-After, nothing was accepted
+    │   ├── StoreUnavailable      away, restarting, or too slow
+    │   └── StoreFull             disk, quota or memory
     └── ConfigFault               found while loading; never raised on the data path
 
 A programming error is not in this tree: it is an AssertionError, and it may end the connection, never the process.
@@ -144,6 +147,20 @@ class UpstreamTimeout(UpstreamFault):
 
 class UpstreamProtocol(UpstreamFault):
     code = "upstream_protocol"
+
+
+class StoreFault(DataplaneError):
+    """An event store could not do what it was asked. The message says why; nothing may be assumed to have happened."""
+
+    code, status, retry_after_s = "store_fault", 503, 1
+
+
+class StoreUnavailable(StoreFault):
+    code = "store_unavailable"
+
+
+class StoreFull(StoreFault):
+    code, retry_after_s = "store_full", 5
 
 
 class ConfigFault(DataplaneError):

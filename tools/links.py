@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 LINK = re.compile(r"\]\((?!https?:|mailto:|#)([^)#\s]+)(?:#[^)]*)?\)")
 NAMED = re.compile(
-    r"(?<![\w/.-])((?:dataplane|gateway|activator|queueproxy|autoscaler|controlplane|launch|tools|tests|loadtests|examples|docs)"
+    r"(?<![\w/.-])((?:dataplane|gateway|activator|queueproxy|autoscaler|broker|controlplane|launch|tools|tests|loadtests|examples|docs)"
     r"/[\w./-]+\.(?:py|md|yaml|jsonl|cfg|conf))\b"
 )
 

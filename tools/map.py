@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ["gateway", "activator", "queueproxy", "autoscaler", "controlplane", "launch", "dataplane"]
+PACKAGES = ["gateway", "activator", "queueproxy", "autoscaler", "broker", "controlplane", "launch", "dataplane"]
 BEGIN, END = "<!-- map: written by tools/map.py -->\n", "<!-- end of map -->\n"
 # Path order: what comes first on the way of a request, a decision, a byte. Names that are not here follow by alphabet.
 ORDER = [

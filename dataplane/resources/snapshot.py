@@ -16,6 +16,7 @@ from typing import Literal, TypeVar
 import msgspec
 
 from dataplane.resources.scaling import Autoscaling
+from dataplane.resources.triggers import Broker, Trigger
 
 V = TypeVar("V")
 
@@ -104,6 +105,8 @@ class Snapshot(_Value, frozen=True, kw_only=True):
     version: int = VERSION
     routes: dict[str, Route] = {}
     revisions: dict[str, Revision] = {}
+    brokers: dict[str, Broker] = {}
+    triggers: dict[str, Trigger] = {}
 
 
 class Change(_Value, frozen=True, kw_only=True):
@@ -113,25 +116,22 @@ class Change(_Value, frozen=True, kw_only=True):
     base: int = -1
     routes: dict[str, Route | None] = {}
     revisions: dict[str, Revision | None] = {}
+    brokers: dict[str, Broker | None] = {}
+    triggers: dict[str, Trigger | None] = {}
 
 
 def changed(snapshot: Snapshot, change: Change) -> Snapshot:
     """The snapshot after `change`. Raises ValueError when it does not fit (a change was missed: ask for a full one)."""
     if change.base != -1 and change.base != snapshot.generation:
         raise ValueError(f"change from generation {change.base} does not fit generation {snapshot.generation}")
-    routes: dict[str, Route] = {} if change.base == -1 else dict(snapshot.routes)
-    revisions: dict[str, Revision] = {} if change.base == -1 else dict(snapshot.revisions)
-    for key, route in change.routes.items():
-        if route is None:
-            routes.pop(key, None)
-        else:
-            routes[key] = route
-    for key, revision in change.revisions.items():
-        if revision is None:
-            revisions.pop(key, None)
-        else:
-            revisions[key] = revision
-    return Snapshot(generation=change.generation, routes=routes, revisions=revisions)
+    fresh = change.base == -1
+    return Snapshot(
+        generation=change.generation,
+        routes=_after({} if fresh else snapshot.routes, change.routes),
+        revisions=_after({} if fresh else snapshot.revisions, change.revisions),
+        brokers=_after({} if fresh else snapshot.brokers, change.brokers),
+        triggers=_after({} if fresh else snapshot.triggers, change.triggers),
+    )
 
 
 def difference(old: Snapshot, new: Snapshot) -> Change:
@@ -141,12 +141,32 @@ def difference(old: Snapshot, new: Snapshot) -> Change:
         base=old.generation,
         routes=_different(old.routes, new.routes),
         revisions=_different(old.revisions, new.revisions),
+        brokers=_different(old.brokers, new.brokers),
+        triggers=_different(old.triggers, new.triggers),
     )
 
 
 def full(snapshot: Snapshot) -> Change:
     """The whole snapshot as a Change: what a follower gets first."""
-    return Change(generation=snapshot.generation, routes=dict(snapshot.routes), revisions=dict(snapshot.revisions))
+    return Change(
+        generation=snapshot.generation,
+        routes=dict(snapshot.routes),
+        revisions=dict(snapshot.revisions),
+        brokers=dict(snapshot.brokers),
+        triggers=dict(snapshot.triggers),
+    )
+
+
+def _after(old: dict[str, V], change: dict[str, V | None]) -> dict[str, V]:
+    if not change:
+        return old
+    out = dict(old)
+    for key, value in change.items():
+        if value is None:
+            out.pop(key, None)
+        else:
+            out[key] = value
+    return out
 
 
 def _different(old: dict[str, V], new: dict[str, V]) -> dict[str, V | None]:

@@ -2,9 +2,9 @@
 
 Path: an editor, a config-management tool, a mounted ConfigMap → file → [snapshotfile] → on_change → hop.
 
-The file holds dataplane.resources.snapshot.Snapshot as it stands there (`routes:` and `revisions:` keyed by
-`namespace/name`; `namespace`, `name` and `generation` may be left out). A file with mistakes is refused with all of
-them, and the last good snapshot stays in force.
+The file holds dataplane.resources.snapshot.Snapshot as it stands there (`routes:`, `revisions:`, `brokers:` and
+`triggers:`, keyed by `namespace/name`; `namespace`, `name` and `generation` may be left out). A file with mistakes is
+refused with all of them, and the last good snapshot stays in force.
 
 Cost: one stat(2) every half second; a parse, in a thread, only when the file is another one.
 Source: architecture.md "The four contracts" 1; reliability.md GW-33.
@@ -21,6 +21,7 @@ import msgspec
 from dataplane.errors import ConfigFault
 from dataplane.net.tasks import Tasks
 from dataplane.resources.snapshot import VERSION, Revision, Route, Snapshot, full
+from dataplane.resources.triggers import Broker, Trigger
 from dataplane.runtime.watch import OnChange, SnapshotMeters, shared
 from dataplane.telemetry.metrics import Registry
 
@@ -28,8 +29,9 @@ log = logging.getLogger(__name__)
 
 FILE_BYTES_MAX = 64 * 1024 * 1024
 _EVERY_S = 0.5
+_SECTIONS = ("routes", "revisions", "brokers", "triggers", "generation", "version")
 
-_V = TypeVar("_V", Route, Revision)
+_V = TypeVar("_V", Route, Revision, Broker, Trigger)
 _Signature = tuple[int, int, int]  # inode, mtime in ns, size
 
 
@@ -105,7 +107,7 @@ class FileWatcher:
         else:
             newer = max(old.generation + 1, new.generation)
             snapshot, change = shared(old, msgspec.structs.replace(new, generation=newer))
-            if not change.routes and not change.revisions:
+            if not (change.routes or change.revisions or change.brokers or change.triggers):
                 return
         self._on_change(snapshot, change)
         self._snapshot = snapshot
@@ -134,8 +136,8 @@ def parse_snapshot(text: bytes, source: str) -> Snapshot:
     """A snapshot from YAML or JSON; `source` opens each line of a ConfigFault."""
     document = _document(text, source)
     mistakes: list[tuple[tuple[str, ...], str]] = []
-    unknown = document.keys() - {"routes", "revisions", "generation", "version"}
-    mistakes += [((key,), "unknown field; expected routes, revisions, generation, version") for key in sorted(unknown)]
+    unknown = document.keys() - set(_SECTIONS)
+    mistakes += [((key,), f"unknown field; expected {', '.join(_SECTIONS)}") for key in sorted(unknown)]
     version = document.get("version", VERSION)
     if version != VERSION:
         mistakes.append((("version",), f"format {version!r}; this program reads format {VERSION}"))
@@ -145,6 +147,10 @@ def parse_snapshot(text: bytes, source: str) -> Snapshot:
         generation = 0
     routes = _entries(document, "routes", Route, mistakes)
     revisions = _entries(document, "revisions", Revision, mistakes)
+    brokers = _entries(document, "brokers", Broker, mistakes)
+    triggers = _entries(document, "triggers", Trigger, mistakes)
+    for key, trigger in triggers.items():
+        mistakes += [(("triggers", key), why) for why in _trigger_mistakes(trigger, document)]
     for key, route in routes.items():
         mistakes += [(("routes", key), why) for why in _route_mistakes(route, revisions, document)]
     for key, revision in revisions.items():
@@ -152,7 +158,7 @@ def parse_snapshot(text: bytes, source: str) -> Snapshot:
     if mistakes:
         root = _composed(text)
         raise ConfigFault("\n".join(f"{source}{_place(root, path)}: {'.'.join(path)}: {why}" for path, why in mistakes))
-    return Snapshot(generation=generation, routes=routes, revisions=revisions)
+    return Snapshot(generation=generation, routes=routes, revisions=revisions, brokers=brokers, triggers=triggers)
 
 
 def _document(text: bytes, source: str) -> dict[str, object]:
@@ -232,6 +238,17 @@ def _route_mistakes(route: Route, revisions: dict[str, Revision], document: dict
                 for s in path.splits
                 if s.revision not in revisions and s.revision not in named
             ]
+    return out
+
+
+def _trigger_mistakes(trigger: Trigger, document: dict[str, object]) -> list[str]:
+    out = []
+    brokers = document.get("brokers")
+    if not isinstance(brokers, dict) or f"{trigger.namespace}/{trigger.broker}" not in brokers:
+        out.append(f"broker: no broker {trigger.namespace}/{trigger.broker} in this file")
+    for name, target in (("subscriber", trigger.subscriber), ("deadLetter", trigger.dead_letter)):
+        if target is not None and not target.url.startswith(("http://", "https://")):
+            out.append(f"{name}.url: {target.url!r} is not an absolute http or https URL")
     return out
 
 

@@ -176,7 +176,7 @@ class Follower:
     def _forget(self) -> None:
         """Ask for everything next time. What is in force stays in force."""
         if self._snapshot is not None:
-            self._snapshot = Snapshot(generation=-1, routes=self._snapshot.routes, revisions=self._snapshot.revisions)
+            self._snapshot = msgspec.structs.replace(self._snapshot, generation=-1)
 
     def _install(self, snapshot: Snapshot, change: Change) -> None:
         self._on_change(snapshot, change)
@@ -241,6 +241,8 @@ def shared(old: Snapshot, new: Snapshot) -> tuple[Snapshot, Change]:
         generation=new.generation,
         routes=_reused(old.routes, new.routes),
         revisions=_reused(old.revisions, new.revisions),
+        brokers=_reused(old.brokers, new.brokers),
+        triggers=_reused(old.triggers, new.triggers),
     )
     return snapshot, difference(old, snapshot)
 

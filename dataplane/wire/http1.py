@@ -249,6 +249,11 @@ class RequestReader:
                 return out[i + 2]
         return None
 
+    def fields(self) -> list[tuple[bytes, bytes]]:
+        """The fields that are passed on, as received and in that order: (name, value)."""
+        out = self.out
+        return [(out[i], out[i + 2]) for i in range(0, len(out), 4)]
+
     def drop(self, names: set[bytes] | frozenset[bytes]) -> None:
         """Take lines out of `out` by lower-case name."""
         out = self.out
@@ -407,6 +412,11 @@ class ResponseReader:
             if out[i].lower() == name:
                 return out[i + 2]
         return None
+
+    def fields(self) -> list[tuple[bytes, bytes]]:
+        """The fields that are passed on, as received and in that order: (name, value)."""
+        out = self.out
+        return [(out[i], out[i + 2]) for i in range(0, len(out), 4)]
 
     def feed_eof(self) -> bool:
         """The peer closed. True: that was the regular end of a body without a length."""

@@ -51,7 +51,7 @@ colour: blue
     with pytest.raises(ConfigFault) as caught:
         parse_snapshot(text.encode(), "routes.yaml")
     assert str(caught.value).splitlines() == [
-        "routes.yaml:12:1: colour: unknown field; expected routes, revisions, generation, version",
+        "routes.yaml:12:1: colour: unknown field; expected routes, revisions, brokers, triggers, generation, version",
         "routes.yaml:8:3: revisions.default/a: Object contains unknown field `endpoint`",
         "routes.yaml:11:3: revisions.orphan: the key must be namespace/name",
         "routes.yaml:2:3: routes.default/hello: rules[0].hosts: "
@@ -145,3 +145,28 @@ async def test_a_bad_first_file_ends_the_start(tmp_path: Path) -> None:
     with pytest.raises(ConfigFault, match="No such file"):
         await watcher.start()
     assert len(tasks) == 0
+
+
+def test_brokers_and_triggers_stand_beside_routes():
+    text = """
+brokers:
+  default/b: {store: memory}
+triggers:
+  default/t:
+    broker: b
+    subscriber: {url: "http://127.0.0.1:9000/x"}
+    filters: [{exact: {type: order}}]
+"""
+    snapshot = parse_snapshot(text.encode(), "routes.yaml")
+    assert snapshot.brokers["default/b"].store == "memory"
+    assert snapshot.triggers["default/t"].filters == ({"exact": {"type": "order"}},)
+
+
+def test_a_trigger_of_no_broker_and_without_an_absolute_url_is_told():
+    text = "triggers:\n  default/t: {broker: b, subscriber: {url: /x}}\n"
+    with pytest.raises(ConfigFault) as caught:
+        parse_snapshot(text.encode(), "routes.yaml")
+    assert str(caught.value).splitlines() == [
+        "routes.yaml:2:3: triggers.default/t: broker: no broker default/b in this file",
+        "routes.yaml:2:3: triggers.default/t: subscriber.url: '/x' is not an absolute http or https URL",
+    ]

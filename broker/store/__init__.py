@@ -1,0 +1,1 @@
+"""Kept: one contract, four stores (memory, sqlite, redis, kafka)."""

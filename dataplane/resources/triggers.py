@@ -1,0 +1,80 @@
+"""Brokers and triggers as a broker process must know them: compiled, resolved, merged; the eventing half of a snapshot.
+
+Path: controlplane/compile_eventing.py → snapshot → broker/service.py.
+
+Everything that needs the control plane has been decided here: addresses are URLs, inheritance (spec §10.4) is merged,
+defaults are filled in. A broker process never reads a Broker or Trigger resource.
+
+Source: spec/eventing.md §8, §10, §11, §12.
+"""
+
+from typing import Literal
+
+import msgspec
+
+
+class _Value(
+    msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True, rename="camel", gc=False
+):
+    pass
+
+
+class Target(_Value, frozen=True, kw_only=True):
+    """Where events are POSTed: an absolute http or https URL. `ca_certs`: PEM that signs it beside the system's."""
+
+    url: str
+    ca_certs: str = ""
+    audience: str = ""
+
+
+class DeliveryPolicy(_Value, frozen=True, kw_only=True):
+    """How hard to try (spec §9.5-9.7). Seconds. retry: attempts after the first.
+
+    retry_after_max_s: cap on a Retry-After; None = `max_backoff_s`; 0 = ignore the header.
+    """
+
+    retry: int = 0
+    backoff: Literal["linear", "exponential"] = "exponential"
+    delay_s: float = 0.2
+    max_backoff_s: float = 300.0
+    timeout_s: float = 30.0
+    retry_after_max_s: float | None = None
+    format: Literal["", "binary", "json"] = ""
+
+
+class Broker(_Value, frozen=True, kw_only=True):
+    """A broker.
+
+    store: which kind keeps it; "" = the default of the process. settings: fields of broker.store.contract.LogSettings
+    by name; config: what only one kind of store knows.
+    """
+
+    namespace: str
+    name: str
+    uid: str = ""
+    store: Literal["", "memory", "sqlite", "redis", "kafka"] = ""
+    settings: dict[str, float] = {}
+    config: dict[str, str] = {}
+
+
+class Trigger(_Value, frozen=True, kw_only=True):
+    """A trigger of the broker `namespace/broker`.
+
+    uid: the identity of its progress. filters: dialect objects as in spec §8.4, ANDed; none = every event.
+    ordered: one in flight per lane (spec §11.7). max_in_flight, rate_per_s: 0 = the default of the process / no limit.
+    start: `latest`, `earliest`, an RFC 3339 time, or a position of the log; holds while there is no progress yet.
+    """
+
+    namespace: str
+    name: str
+    broker: str
+    subscriber: Target
+    uid: str = ""
+    filters: tuple[dict[str, object], ...] = ()
+    dead_letter: Target | None = None
+    delivery: DeliveryPolicy = DeliveryPolicy()
+    ordered: bool = False
+    max_in_flight: int = 0
+    rate_per_s: float = 0.0
+    start: str = "latest"
+    paused: bool = False
