@@ -12,6 +12,7 @@ import msgspec
 
 from activator.settings import ActivatorSettings
 from autoscaler.settings import Settings as AutoscalerSettings
+from broker.settings import BrokerSettings
 from dataplane.runtime.config import Loaded, Setting, config_files, load
 from gateway.settings import GatewaySettings
 
@@ -70,6 +71,7 @@ class UpSettings(msgspec.Struct, frozen=True, kw_only=True):
 SECTIONS: Mapping[str, type[msgspec.Struct]] = {
     "up": UpSettings,
     "gateway": GatewaySettings,
+    "broker": BrokerSettings,
     "activator": ActivatorSettings,
     "autoscaler": AutoscalerSettings,
     "log": LogSettings,
