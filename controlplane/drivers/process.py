@@ -53,6 +53,7 @@ class DriverSettings(msgspec.Struct, frozen=True, kw_only=True):
     log_file_bytes: int = 10 << 20
     log_rate_bytes_per_s: int = 4 << 20
     cgroups: bool = True
+    spare: bool = True
     port_first: int = 20_000
     port_last: int = 32_000
 

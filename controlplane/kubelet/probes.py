@@ -16,9 +16,9 @@ Kind = Literal["startup", "readiness", "liveness"]
 PERIOD_S, TIMEOUT_S, FAILURES = 10.0, 1.0, 3
 EAGER_TIMEOUT_S = 0.1
 # age of the process → pause between tries
-EAGER_S = ((0.1, 0.005), (1.0, 0.01), (10.0, 0.05))
+EAGER_S = ((0.05, 0.002), (0.1, 0.005), (1.0, 0.01), (10.0, 0.05))
 EAGER_LAST_S = 0.25  # an app that is not up after 10 s is in no hurry
-STARTING_S = 0.0005  # per pod that is starting at the same time: a storm of cold starts keeps its processor
+STARTING_S = 0.001  # per pod that is starting at the same time: a storm of cold starts keeps its processor
 
 
 class Course:

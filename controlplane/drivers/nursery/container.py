@@ -25,6 +25,7 @@ from controlplane.drivers.nursery.frames import Frame
 from controlplane.drivers.nursery.loop import Loop, Timer
 from controlplane.drivers.nursery.messages import Container as Spec
 from controlplane.drivers.nursery.messages import Settings
+from controlplane.drivers.nursery.spare import Spares
 from dataplane.clock import Clock
 
 MEMORY_WATCH_S = 0.1
@@ -40,6 +41,7 @@ class Machine(NamedTuple):
     clock: Clock
     settings: Settings
     cgroups: Cgroups
+    spares: Spares
     live: set["Life"]
 
 
@@ -123,15 +125,7 @@ class Life:
         self._output = output.Output(spec.log_path, limits, machine.clock)
         self._output_fd, write_fd = self._output.open()
         try:
-            self._group = self._make_group()
-            backstop = 2 * spec.memory_bytes + SPARE_DATA_BYTES if self._watches_memory else 0
-            spawned = spawn.spawn(
-                spec._replace(env={**spec.env, family.MARK: self.mark}),
-                output_fd=write_fd,
-                entrances=self._group.entrances if self._group else (),
-                data_bytes=backstop,
-                staging=machine.settings.staging,
-            )
+            spawned = self._spawn(write_fd)
         except OSError as error:
             self._refusal = spawn.Refusal(spawn.NOT_STARTED, f"cannot start: {error.strerror or error}")
             self.state = "ending"
@@ -141,7 +135,7 @@ class Life:
             os.close(write_fd)
         self.state = "starting"
         self.pid, self._error_fd = spawned.pid, spawned.error_fd
-        self._born = family.born(self.pid)
+        self._born = family.now()
         machine.live.add(self)
         machine.loop.children[self.pid] = self._on_exit
         machine.loop.watch(self._error_fd, self._on_exec)
@@ -176,12 +170,13 @@ class Life:
         null_fd = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
         try:
             spawned = spawn.spawn(
-                self.spec._replace(argv=argv, env={**self.spec.env, family.MARK: self.mark}),
+                spawn.Order(
+                    self.spec._replace(argv=argv, env={**self.spec.env, family.MARK: self.mark}),
+                    inside=self.pid if self.spec.mounts else 0,
+                    counted=self._is_counted,
+                ),
                 output_fd=null_fd,
                 entrances=self._group.entrances if self._group else (),
-                data_bytes=0,
-                staging="",
-                inside=self.pid if self.spec.mounts else 0,
             )
         finally:
             os.close(null_fd)
@@ -321,22 +316,43 @@ class Life:
     def _watches_memory(self) -> bool:
         return self.spec.memory_bytes > 0 and (self._group is None or "memory" not in self._group.paths)
 
-    def _make_group(self) -> Group | None:
-        """Always in `pids` where it exists: that is how nobody gets away; and in `cpu`: all processes of a container
-        together get the share of one, so a bomb does not starve the machine."""
-        spec = self.spec
-        wanted = ["pids", "cpu"]
-        if spec.memory_bytes:
-            wanted.append("memory")
-        group = self._machine.cgroups.make(f"{self._uid}-{spec.name}", wanted=tuple(wanted))
-        if group is not None:
-            has = group.paths
-            group.limit(
-                memory_bytes=spec.memory_bytes if "memory" in has else 0,
-                cpu_millis=spec.cpu_millis if "cpu" in has else 0,
-                processes=spec.processes if "pids" in has else 0,
-            )
-        return group
+    @property
+    def _is_counted(self) -> bool:
+        return self._group is not None and "pids" in self._group.paths
+
+    def _spawn(self, output_fd: int) -> spawn.Spawned:
+        """The spare, or a fork when there is none. Raises OSError."""
+        machine, spec = self._machine, self.spec
+        has_memory = "memory" in machine.cgroups.bases
+        order = spawn.Order(
+            spec._replace(env={**spec.env, family.MARK: self.mark}),
+            data_bytes=2 * spec.memory_bytes + SPARE_DATA_BYTES if spec.memory_bytes and not has_memory else 0,
+            staging=machine.settings.staging,
+            counted="pids" in machine.cgroups.bases,
+        )
+        if spare := machine.spares.take():
+            self._group = spare.group
+            try:
+                self._limit_group(spare.group)
+                return spare.become(order, output_fd=output_fd)
+            except OSError:
+                spare.discard()
+                raise
+        # Always in `pids` where it exists: that is how nobody gets away; and in `cpu`: all processes of a container
+        # together get the share of one, so a bomb does not starve the machine.
+        wanted = ("pids", "cpu", *(("memory",) if spec.memory_bytes else ()))
+        self._group = machine.cgroups.make(f"{self._uid}-{spec.name}", wanted=wanted)
+        if self._group is not None:
+            self._limit_group(self._group)
+        return spawn.spawn(order, output_fd=output_fd, entrances=self._group.entrances if self._group else ())
+
+    def _limit_group(self, group: Group) -> None:
+        spec, has = self.spec, group.paths
+        group.limit(
+            memory_bytes=spec.memory_bytes if "memory" in has else 0,
+            cpu_millis=spec.cpu_millis if "cpu" in has else 0,
+            processes=spec.processes if "pids" in has else 0,
+        )
 
     def _release_group(self) -> None:
         group, self._group = self._group, None

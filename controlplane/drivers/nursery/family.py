@@ -11,9 +11,11 @@ Source: reliability.md LP-01, LP-02.
 
 import os
 import signal
+import time
 from collections.abc import Iterable
 
 MARK = "DATAPLANE_CONTAINER"
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
 def mark(instance: str, uid: str, container: str) -> str:
@@ -59,6 +61,11 @@ def born(pid: int) -> int:
             return int(file.read().rpartition(b")")[2].split()[19])
     except OSError:
         return 0
+
+
+def now() -> int:
+    """In the ticks of `born`."""
+    return int(time.clock_gettime(time.CLOCK_BOOTTIME) * _TICKS_PER_S)
 
 
 def session(pid: int) -> int:

@@ -19,6 +19,7 @@ class Settings(NamedTuple):
     log_file_bytes: int = 10 << 20
     log_rate_bytes_per_s: int = 4 << 20
     cgroups: bool = True
+    spare: bool = True  # keep a process ready for the next container
 
 
 class Container(NamedTuple):
@@ -48,12 +49,21 @@ class Pod(NamedTuple):
     grace_s: float = 30.0
 
 
+def container(body: dict[str, Any]) -> Container:
+    known = {name: body[name] for name in Container._fields if name in body}
+    known["argv"] = tuple(known["argv"])
+    known["mounts"] = tuple(_mount(one) for one in body.get("mounts", ()))
+    return Container(**known)
+
+
 def pod(body: dict[str, Any]) -> Pod:
     """From JSON. The driver is trusted: a wrong shape raises TypeError or KeyError."""
-    containers = []
-    for one in body["containers"]:
-        known = {name: one[name] for name in Container._fields if name in one}
-        known["argv"] = tuple(known["argv"])
-        known["mounts"] = tuple((m["source"], m["target"], m["read_only"]) for m in one.get("mounts", ()))
-        containers.append(Container(**known))
-    return Pod(body["uid"], tuple(containers), body["grace_s"])
+    return Pod(body["uid"], tuple(container(one) for one in body["containers"]), body["grace_s"])
+
+
+def _mount(one: Any) -> Mount:
+    """By name from the driver, by place from ourselves."""
+    if isinstance(one, dict):
+        return one["source"], one["target"], one["read_only"]
+    source, target, read_only = one
+    return source, target, read_only

@@ -40,52 +40,32 @@ class Refusal(NamedTuple):
     message: str
 
 
-def spawn(
-    spec: Container, *, output_fd: int, entrances: tuple[str, ...], data_bytes: int, staging: str, inside: int = 0
-) -> Spawned:
-    """Raises OSError when there can be no more processes.
+class Order(NamedTuple):
+    """What a fresh process is to become. data_bytes: RLIMIT_DATA. inside: a process whose file system view to share.
 
-    entrances: cgroup.procs files to join. data_bytes: RLIMIT_DATA. inside: a process whose file system view to share.
+    counted: its processes are counted by a control group.
     """
+
+    spec: Container
+    data_bytes: int = 0
+    staging: str = ""
+    inside: int = 0
+    counted: bool = False
+
+
+def spawn(order: Order, *, output_fd: int, entrances: tuple[str, ...]) -> Spawned:
+    """Raises OSError when there can be no more processes. entrances: cgroup.procs files to join."""
     nursery = os.getpid()
     read_fd, write_fd = os.pipe2(os.O_CLOEXEC)
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     try:
         pid = os.fork()
         if pid == 0:
-            stage = "start"
             try:
-                signal.set_wakeup_fd(-1)
-                os.setsid()
-                for number in HANDLED:
-                    signal.signal(number, signal.SIG_DFL)
-                for entrance in entrances:
-                    _join(entrance)
-                _limit(spec, data_bytes, counted=any("pids" in entrance for entrance in entrances))
-                null_fd = os.open(os.devnull, os.O_RDWR)
-                for source, target in ((null_fd, 0), (output_fd, 1), (output_fd, 2)):
-                    os.dup2(source, target, inheritable=True)
-                os.close(null_fd)
-                os.umask(0o022)
-                if inside:
-                    mounts.enter(inside)
-                elif spec.mounts:
-                    stage = "mount"
-                    mounts.own_namespace()
-                    mounts.bind_all(list(spec.mounts), staging)
-                stage = "user"
-                _become(spec)
-                linux.die_with_parent()  # after the change of user, which would clear it
-                if os.getppid() != nursery:
-                    os._exit(NOT_STARTED)
-                stage = "cwd"
-                if spec.cwd:
-                    os.chdir(spec.cwd)
-                stage = "exec"
-                signal.pthread_sigmask(signal.SIG_SETMASK, ())
-                _exec(spec.argv, {"PATH": DEFAULT_PATH, **spec.env})
+                begin(entrances)
             except BaseException as error:
-                _refuse(write_fd, _refusal(stage, spec, error))
+                _refuse(write_fd, _refusal("start", order.spec, error))
+            become(order, output_fd=output_fd, error_fd=write_fd, nursery=nursery)
     except OSError:
         os.close(read_fd)
         raise
@@ -94,6 +74,47 @@ def spawn(
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     os.set_blocking(read_fd, False)
     return Spawned(pid, read_fd)
+
+
+def begin(entrances: tuple[str, ...]) -> None:
+    """In the child, whatever it will be: a session of its own, in its control groups, deaf to our signal handlers."""
+    signal.set_wakeup_fd(-1)
+    os.setsid()
+    for number in HANDLED:
+        signal.signal(number, signal.SIG_DFL)
+    for entrance in entrances:
+        _join(entrance)
+
+
+def become(order: Order, *, output_fd: int, error_fd: int, nursery: int) -> NoReturn:
+    """In the child: the container, or a Refusal on `error_fd` and the end."""
+    spec, stage = order.spec, "start"
+    try:
+        _limit(spec, order.data_bytes, counted=order.counted)
+        null_fd = os.open(os.devnull, os.O_RDWR)
+        for source, target in ((null_fd, 0), (output_fd, 1), (output_fd, 2)):
+            os.dup2(source, target, inheritable=True)
+        os.close(null_fd)
+        os.umask(0o022)
+        if order.inside:
+            mounts.enter(order.inside)
+        elif spec.mounts:
+            stage = "mount"
+            mounts.own_namespace()
+            mounts.bind_all(list(spec.mounts), order.staging)
+        stage = "user"
+        _become(spec)
+        linux.die_with_parent()  # after the change of user, which would clear it
+        if os.getppid() != nursery:
+            os._exit(NOT_STARTED)
+        stage = "cwd"
+        if spec.cwd:
+            os.chdir(spec.cwd)
+        stage = "exec"
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        _exec(spec.argv, {"PATH": DEFAULT_PATH, **spec.env})
+    except BaseException as error:
+        _refuse(error_fd, _refusal(stage, spec, error))
 
 
 def _exec(argv: tuple[str, ...], env: dict[str, str]) -> NoReturn:

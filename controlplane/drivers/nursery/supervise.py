@@ -19,6 +19,7 @@ from controlplane.drivers.nursery.frames import Frame, Lines, encode
 from controlplane.drivers.nursery.loop import Loop, Timer
 from controlplane.drivers.nursery.messages import Settings, pod
 from controlplane.drivers.nursery.pod import PodLife
+from controlplane.drivers.nursery.spare import Spares
 from dataplane.clock import SYSTEM, Clock
 
 CLOSE_S = 5.0  # after SIGKILL to everything, this long for the kernel to be done
@@ -94,7 +95,9 @@ class Nursery:
         if settings.cgroups:
             groups = cgroup.detect(settings.instance)
         killed = groups.sweep() + family.sweep(settings.instance)
-        self._machine = Machine(self._loop, self._clock, settings, groups, set())
+        spares = Spares(self._loop, groups, wanted=settings.spare)
+        self._machine = Machine(self._loop, self._clock, settings, groups, spares, set())
+        spares.refill()
         why = _why_no_mounts(settings.staging)
         return {"op": "hello", "pid": os.getpid(), "no_mounts": why, "not_enforced": groups.missing, "swept": killed}
 
@@ -172,6 +175,8 @@ class Nursery:
 
     def _end_everything(self) -> None:
         self._dirty.clear()
+        if self._machine is not None:
+            self._machine.spares.close()
         for one in self._pods.values():
             one.kill()
         deadline = self._clock.monotonic() + CLOSE_S

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from controlplane.drivers.contract import ContainerReport, ContainerSpec, PodProcess, PodReport
+from controlplane.drivers.nursery.family import children, tree
 from controlplane.drivers.process import DriverSettings, ProcessDriver
 from dataplane.clock import SYSTEM
 from dataplane.telemetry.metrics import Registry
@@ -70,9 +71,34 @@ class Bench:
     async def gone(self, uid: str) -> PodReport:
         return await self.until(uid, lambda r: r.gone)
 
+    def spare(self) -> int:
+        """The process that waits to become the next container; 0 while there is none in its group."""
+        nursery = self.driver.nursery_pid
+        for pid in children(nursery):
+            if same_program(pid, nursery) and "/spare-" in read(f"/proc/{pid}/cgroup"):
+                return pid
+        return 0
+
+    def below(self) -> list[int]:
+        """Every process below the nursery but for the spare."""
+        nursery = self.driver.nursery_pid
+        return [pid for pid in tree(nursery)[1:] if not same_program(pid, nursery)]
+
     def processes(self) -> list[int]:
         """Live processes of this driver's containers, whoever their parent is."""
         return processes_marked(self.instance)
+
+
+def same_program(pid: int, nursery: int) -> bool:
+    """It was forked by the nursery and has not become anything yet."""
+    return read(f"/proc/{pid}/cmdline") == read(f"/proc/{nursery}/cmdline") != ""
+
+
+def read(path: str) -> str:
+    try:
+        return Path(path).read_text()
+    except OSError:
+        return ""
 
 
 def processes_marked(instance: str) -> list[int]:

@@ -28,30 +28,18 @@ DAEMON = """
 SCRUB = "os.execve('/bin/sleep', ['sleep', '4711'], {})"
 
 
-def descendants(pid: int) -> list[int]:
-    found = [pid]
-    for one in found:
-        try:
-            for task in os.listdir(f"/proc/{one}/task"):
-                found += map(int, Path(f"/proc/{one}/task/{task}/children").read_text().split())
-        except OSError:
-            pass
-    return found[1:]
-
-
 @CGROUPS
 @pytest.mark.parametrize("scrub", ["", SCRUB], ids=["marked", "scrubbed"])
 async def test_LP_02_a_double_forked_daemon_ends_with_its_pod(bench, settled, scrub):
     container = bench.container(*bench.program(DAEMON.format(scrub=scrub)))
     uid = bench.start(container)
     await settled(lambda: os.path.exists(container.log_path) and "ready" in Path(container.log_path).read_text())
-    nursery = bench.driver.nursery_pid
-    await settled(lambda: len(descendants(nursery)) == 2)
+    await settled(lambda: len(bench.below()) == 2)
 
     bench.driver.stop(uid)
     await bench.gone(uid)
 
-    assert descendants(nursery) == []
+    assert bench.below() == []
 
 
 async def test_LP_02_a_daemon_of_one_pod_does_not_take_another_pod_along(bench, settled):
@@ -59,14 +47,13 @@ async def test_LP_02_a_daemon_of_one_pod_does_not_take_another_pod_along(bench, 
     await bench.running(other)
     uid = bench.start(bench.container(*bench.program(DAEMON.format(scrub=""))))
     await bench.running(uid)
-    nursery = bench.driver.nursery_pid
-    await settled(lambda: len(descendants(nursery)) == 3)
+    await settled(lambda: len(bench.below()) == 3)
 
     bench.driver.stop(uid)
     await bench.gone(uid)
 
-    assert len(descendants(nursery)) == 1
-    assert (await bench.running(other)).pid == descendants(nursery)[0]
+    assert len(bench.below()) == 1
+    assert (await bench.running(other)).pid == bench.below()[0]
 
 
 async def test_LP_02_children_that_nobody_waits_for_do_not_stay_zombies(bench, settled):
@@ -84,7 +71,7 @@ async def test_LP_02_children_that_nobody_waits_for_do_not_stay_zombies(bench, s
     await bench.running(uid)
     await asyncio.sleep(0.3)
 
-    await settled(lambda: len(descendants(bench.driver.nursery_pid)) == 1)
+    await settled(lambda: len(bench.below()) == 1)
 
 
 @CGROUPS

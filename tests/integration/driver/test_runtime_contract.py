@@ -8,6 +8,11 @@ import pytest
 
 from controlplane.drivers.contract import Mount
 
+# forked for it, or the process that waited in its control group
+pytestmark = pytest.mark.parametrize(
+    "bench", [{"cgroups": False}, {"cgroups": True}], indirect=True, ids=["forked", "spare"]
+)
+
 LOOK = """
     import os, signal, sys
     print("fds", sorted(int(n) for n in os.listdir("/proc/self/fd") if os.path.exists(f"/proc/self/fd/{n}")))
