@@ -12,6 +12,8 @@
     │   ├── BodyTooLarge          413
     │   ├── RequestTimeout        408  the client did not finish its head or body in time
     │   ├── NoRoute               404  no revision answers this host and path
+    │   ├── BadEvent              400  no sound CloudEvent; `reason` says which rule
+    │   ├── UnsupportedFormat     415  a CloudEvent in another format than JSON
     │   └── ClientGone            499  nobody left to answer; metrics only
     ├── Overloaded                we chose not to serve: 503 + Retry-After
     │   ├── QueueFull             503  more waiters than depth_max, or their bytes over the bound
@@ -95,6 +97,22 @@ class RequestTimeout(ClientFault):
 
 class NoRoute(ClientFault):
     code, status = "no_route", 404
+
+
+class BadEvent(ClientFault):
+    """400. `reason` is one of a fixed set of words, `message` is for people, `index` counts within a batch from 0."""
+
+    code = "bad_event"
+
+    def __init__(self, reason: str, message: str, index: int | None = None) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+        self.index = index
+
+
+class UnsupportedFormat(ClientFault):
+    code, status = "unsupported_event_format", 415
 
 
 class ClientGone(ClientFault):
