@@ -1,8 +1,8 @@
 """Runs the benchmarks by number or all of them, prints what they found, appends the figures to results/<machine>.jsonl.
 
 P1 cost of a request · P2 its latency · P3 two workers · P4 idle connections · P5 a big snapshot · P6 cold start ·
-P7 5 000 at once · D the numbers behind docs/decisions · E0 events as bytes. A target that is missed is printed, not
-raised: figures are read by people, beside their noise.
+P7 5 000 at once · P10 a thousand triggers · D the numbers behind docs/decisions · E0 events as bytes. A target that is
+missed is printed, not raised: figures are read by people, beside their noise.
 """
 
 import argparse
@@ -19,6 +19,7 @@ from scenarios.big_snapshot import what_do_ten_thousand_routes_cost
 from scenarios.choices import what_do_our_choices_cost
 from scenarios.codec import what_does_an_event_cost_as_bytes
 from scenarios.idle_connections import what_does_an_idle_connection_weigh
+from scenarios.matching import what_does_matching_cost
 from scenarios.scale_from_zero import what_does_a_cold_start_add
 from scenarios.stampede import does_everyone_get_an_answer_in_order
 from scenarios.steady_path import how_long_does_a_request_take, what_does_a_request_cost
@@ -32,6 +33,7 @@ SCENARIOS: dict[str, Callable[[Bench], None]] = {
     "P5": what_do_ten_thousand_routes_cost,
     "P6": what_does_a_cold_start_add,
     "P7": does_everyone_get_an_answer_in_order,
+    "P10": what_does_matching_cost,
     "D": what_do_our_choices_cost,
     "E0": what_does_an_event_cost_as_bytes,
 }

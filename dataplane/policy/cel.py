@@ -1,0 +1,68 @@
+"""`cel` filters: the Common Expression Language over `event` (the attributes) and `data` (JSON, or null).
+
+Path: filters.py → [cel] → body.py. The one door to cel-expr-python, the binding of Google's C++ engine.
+
+Optional: `pip install 'dataplane[cel]'`. Loaded when the first such filter is compiled. The engine bounds what an
+evaluation may cost and how deep an expression may nest. Whatever fails (no such member, wrong types, a number beyond 64
+bits) does not match, nor does an event with data that is not JSON.
+
+    data.total >= 100 && event.type.startsWith("com.shop.")
+
+Source: https://cel.dev; https://github.com/cel-expr/cel-python.
+"""
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+from dataplane.policy.body import NOT_JSON, json_of
+from dataplane.wire.cloudevents import Event
+
+EXPRESSION_CHARS_MAX = 16 * 1024
+
+
+class CelFault(ValueError):
+    """The expression cannot be compiled, or the engine is not installed. The message says which."""
+
+
+@cache
+def _environment() -> Any:
+    try:
+        from cel_expr_python import cel
+    except ImportError:
+        raise CelFault("cel filters need the optional engine: pip install 'dataplane[cel]'") from None
+    kind = cel.Type
+    return cel.NewEnv(variables={"event": kind.Map(kind.STRING, kind.DYN), "data": kind.DYN})
+
+
+def compile_cel(text: str) -> Callable[[Event], bool]:
+    """Raises CelFault."""
+    if len(text) > EXPRESSION_CHARS_MAX:
+        raise CelFault(f"an expression has at most {EXPRESSION_CHARS_MAX} characters")
+    environment = _environment()
+    try:
+        expression = environment.compile(text)
+    except RuntimeError as error:
+        raise CelFault(_first_line(str(error))) from None
+    returns = expression.return_type().name()
+    if returns not in ("BOOL", "DYN"):
+        raise CelFault(f"a filter must be true or false; this is {returns.lower()}")
+    evaluate = expression.eval
+
+    def matches(event: Event) -> bool:
+        data = json_of(event)
+        if data is NOT_JSON:
+            if event.data:
+                return False
+            data = None
+        attributes = {**event.attributes, **event.typed} if event.typed else event.attributes
+        try:
+            return evaluate(data={"event": attributes, "data": data}).value() is True
+        except RuntimeError:
+            return False
+
+    return matches
+
+
+def _first_line(text: str) -> str:
+    return text.partition("\n")[0].removeprefix("INVALID_ARGUMENT: ").removeprefix("ERROR: ")

@@ -1,0 +1,124 @@
+"""Filters that look inside the data: what counts as JSON, jsonpath, cel."""
+
+import pytest
+
+from dataplane.policy.body import BODY_BYTES_MAX, NOT_JSON, json_of
+from dataplane.policy.bodypath import PathFault, compile_path
+from dataplane.policy.cel import CelFault, compile_cel
+from dataplane.wire.cloudevents import Event
+
+ORDER = b'{"total": 120.5, "vip": true, "note": null, "items": [{"sku": "A-1", "n": 1}, {"sku": "B\'2", "n": 30}], "odd name": {"x": [[1, 2]]}}'
+
+
+def event(data: bytes | None = ORDER, **attributes: str) -> Event:
+    return Event(attributes={"id": "1", "type": "order", **attributes}, data=data)
+
+
+@pytest.mark.parametrize(
+    "content_type", ["", "application/json", "Application/JSON; charset=utf-8", "text/json", "application/x+json"]
+)
+def test_is_json(content_type):
+    assert json_of(event(b"[1]", datacontenttype=content_type)) == [1]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        event(None),
+        event(b""),
+        event(b"{"),
+        event(b"[1]", datacontenttype="text/plain"),
+        event(b"\xff"),
+        event(b"[" * 100_000),
+        event(b'"' + b"a" * BODY_BYTES_MAX + b'"'),
+    ],
+)
+def test_is_no_json_and_matches_nothing(given):
+    assert json_of(given) is NOT_JSON
+    assert not compile_path("$")(given)
+    assert not compile_cel("data.x == 1")(given)
+
+
+@pytest.mark.parametrize(
+    ("path", "matches"),
+    [
+        ("$", True),
+        ("$.total", True),
+        ("$.note", True),
+        ("$.nope", False),
+        ("$.total >= 100", True),
+        ("$.total > 120.5", False),
+        ("$.total<121", True),
+        ("$.vip == true", True),
+        ("$.vip == 1", False),
+        ("$.vip == 'true'", False),
+        ("$.note == null", True),
+        ("$.nope == null", False),
+        ("$.nope != 1", False),
+        ("$.total != 1", True),
+        ("$.items[*].sku == 'A-1'", True),
+        ('$.items[*].sku == "B\'2"', True),
+        ("$.items[*].sku == 'B\\'2'", True),
+        ("$.items[*].n > 40", False),
+        ("$.items[0].n > 1", False),
+        ("$.items[-1].n > 1", True),
+        ("$.items[2]", False),
+        ("$.items.sku", False),
+        ("$['odd name'].x[0][1] == 2", True),
+        ('$["odd name"].x.*.* == 2', True),
+        ("$.total > 'a'", False),
+        ("  $.total  ", True),
+    ],
+)
+def test_path(path, matches):
+    assert compile_path(path)(event()) is matches
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("total > 1", "begins with \\$"),
+        ("$..total", "at character 2"),
+        ("$.items[?(@.n > 1)]", "at character 8"),
+        ("$.items[0:2]", "at character 8"),
+        ("$.total >", "at character 8"),
+        ("$.total = 1", "at character 8"),
+        ("$.total == abc", "at character 12: 'abc' is no number, quoted string"),
+        ("$.total == [1]", "at character 12"),
+        ("$.vip > true", "> needs a number or a string"),
+        ("$." + "a" * 5000, "at most"),
+    ],
+)
+def test_a_path_that_cannot_be_read_says_where(path, message):
+    with pytest.raises(PathFault, match=message):
+        compile_path(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "matches"),
+    [
+        ("data.total >= 100.0 && event.type == 'order'", True),
+        ("data.items.exists(i, i.sku == 'A-1')", True),
+        ("has(data.nope)", False),
+        ("data.nope == 1", False),
+        ("data.total", False),
+        ("event.type", False),
+    ],
+)
+def test_cel(text, matches):
+    assert compile_cel(text)(event()) is matches
+
+
+def test_cel_without_data_has_null_and_the_attributes():
+    assert compile_cel("data == null && event.id == '1'")(event(None))
+
+
+@pytest.mark.parametrize("text", ["data.", "nope == 1", "1 + 1", "(" * 5000 + "true" + ")" * 5000, "a" * 20_000])
+def test_a_cel_expression_that_cannot_be_used_is_refused(text):
+    with pytest.raises(CelFault):
+        compile_cel(text)
+
+
+def test_an_evaluation_that_would_take_for_ever_does_not_match():
+    numbers = b"[" + b",".join(b"%d" % n for n in range(3000)) + b"]"
+    assert not compile_cel("data.all(a, data.all(b, data.all(c, a + b + c >= 0)))")(event(numbers))
