@@ -19,7 +19,7 @@ PROJECT = {"PYTHONPATH": str(HERE.parent)}
 
 def backend(bench: Bench) -> Subject:
     """nginx that answers 36 bytes: never the bottleneck."""
-    return _nginx(bench, "backend", 0)
+    return nginx(bench, "backend", 0)
 
 
 def peer(bench: Bench, name: str, origin: Subject) -> Subject | None:
@@ -33,7 +33,7 @@ def peer(bench: Bench, name: str, origin: Subject) -> Subject | None:
         print(f"  {name} is not installed and left out: {how}")
         return None
     if name == "nginx":
-        return _nginx(bench, "nginx", origin.port)
+        return nginx(bench, "nginx", origin.port)
     port = free_port()
     if name == "haproxy":
         return bench.start("haproxy", [binary, "-f", str(_config(bench, "haproxy.cfg", port, origin.port))], port)
@@ -172,7 +172,7 @@ def snapshot(origin: Subject, *, routes: int = 1, revisions: int = 2) -> dict[st
     return {"generation": 1, "routes": programmed, "revisions": found}
 
 
-def _nginx(bench: Bench, name: str, origin: int) -> Subject:
+def nginx(bench: Bench, name: str, origin: int) -> Subject:
     port = free_port()
     config = _config(bench, f"{name}.conf", port, origin)
     binary = _binary("nginx")

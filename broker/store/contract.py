@@ -253,7 +253,10 @@ class EventStore(Protocol):
         ...
 
     async def open(self, broker: str, settings: LogSettings) -> EventLog:
-        """`broker` is `namespace/name`. Creates what is needed (idempotent). Raises StoreFault."""
+        """`broker` is `namespace/name`. Creates what is needed. Raises StoreFault.
+
+        Opening it again takes over other settings and returns the same log; its subscriptions go on.
+        """
         ...
 
     async def delete(self, broker: str) -> None:

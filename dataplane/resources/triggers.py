@@ -78,3 +78,21 @@ class Trigger(_Value, frozen=True, kw_only=True):
     rate_per_s: float = 0.0
     start: str = "latest"
     paused: bool = False
+
+
+class Reported(_Value, frozen=True, kw_only=True):
+    """What a broker process says of a broker or trigger of the snapshot; the control plane turns it into conditions.
+
+    key: `namespace/name`. uid: of which object it speaks. ready: a broker accepts events durably; of a trigger, every
+    event accepted from now on reaches it (spec §12.8). reason: CamelCase, "" when ready. durability: of a broker, in
+    the store's words. start: of a trigger, where it began to read.
+    """
+
+    kind: Literal["broker", "trigger"]
+    key: str
+    uid: str = ""
+    ready: bool = False
+    reason: str = ""
+    message: str = ""
+    durability: str = ""
+    start: str = ""

@@ -1,12 +1,12 @@
 """`dataplane invoke`: one request to a Service through the gateway, without caring about names and ports."""
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from launch.options import Seconds, complete_services, data_default, namespace_option
+from launch.body import instance_or_body, looks_like_json, payload
+from launch.options import Seconds, complete_services, namespace_option
 
 if TYPE_CHECKING:
     from launch.client import Object
@@ -56,20 +56,20 @@ def command(
     from launch.instance import Failure, TimedOut
     from launch.names import kind_named
 
-    data, body = _instance_or_body(given)
+    data, body = instance_or_body(given)
     client = connect(data)
     url = urlsplit(_url(client.get(path_of(kind_named("ksvc"), namespace, service)), tag))
     gateway = urlsplit(client.instance.http)
     sent = {"Host": url.netloc, "User-Agent": "dataplane-invoke"} | dict(_header(one) for one in headers)
-    payload = _payload(body)
-    if payload is not None and not any(name.lower() == "content-type" for name in sent):
-        sent["Content-Type"] = "application/json" if payload.lstrip()[:1] in (b"{", b"[") else "text/plain"
+    data_sent = payload(body)
+    if data_sent is not None and not any(name.lower() == "content-type" for name in sent):
+        sent["Content-Type"] = "application/json" if looks_like_json(data_sent) else "text/plain"
     connection = http.client.HTTPConnection(gateway.hostname or "127.0.0.1", gateway.port, timeout=timeout)
     try:
         connection.request(
-            method or ("GET" if payload is None else "POST"),
+            method or ("GET" if data_sent is None else "POST"),
             path if path.startswith("/") else f"/{path}",
-            payload,
+            data_sent,
             sent,
         )
         answer = connection.getresponse()
@@ -93,18 +93,6 @@ def command(
     return 0
 
 
-def _instance_or_body(given: tuple[str, ...]) -> tuple[Path, str | None]:
-    data, body = Path(data_default()), None
-    for one in given:
-        if (Path(one) / "instance.json").is_file():
-            data = Path(one)
-        elif body is None:
-            body = one
-        else:
-            raise click.UsageError("one body at most")
-    return data, body
-
-
 def _url(service: "Object", tag: str) -> str:
     from launch.instance import Failure
 
@@ -124,16 +112,3 @@ def _header(text: str) -> tuple[str, str]:
     if not colon or not name.strip():
         raise click.UsageError(f"-H {text!r}: expected NAME: VALUE")
     return name.strip(), value.strip()
-
-
-def _payload(body: str | None) -> bytes | None:
-    if body is None:
-        return None
-    if body == "@-":
-        return sys.stdin.buffer.read()
-    if body.startswith("@"):
-        try:
-            return Path(body[1:]).read_bytes()
-        except OSError as error:
-            raise click.UsageError(f"{body[1:]}: {error.strerror}") from None
-    return body.encode()

@@ -1,0 +1,279 @@
+"""What a snapshot wants is brought about, one broker at a time, and nothing is deleted that was not said to be gone."""
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from broker.service import BrokerService, log_settings, start_of
+from broker.settings import BrokerSettings
+from broker.store.contract import LogSettings, Start
+from dataplane.errors import StoreUnavailable
+from dataplane.resources.snapshot import Snapshot, difference, full
+from dataplane.resources.triggers import Broker, Reported, Target, Trigger
+from dataplane.telemetry.metrics import Registry
+
+
+class Runner:
+    def __init__(self, trigger: Trigger, filter_: object, broker: str) -> None:
+        self.trigger, self.key, self.name = trigger, trigger.uid, f"{trigger.namespace}/{trigger.name}"
+        self.ordered, self.interest = trigger.ordered, None
+        self.subscription: object = None
+        self.calls: list[str] = []
+
+    def attach(self, subscription: object) -> None:
+        self.subscription = subscription
+
+    def update(self, trigger: Trigger, filter_: object) -> None:
+        self.trigger = trigger
+        self.calls.append("update")
+
+    async def drain(self, deadline: float) -> None:
+        self.calls.append("drain")
+
+    def close(self) -> None:
+        self.calls.append("close")
+
+
+class Subscription:
+    def __init__(self, log: "Log", start: Start) -> None:
+        self.log, self.start, self.closed = log, start, False
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+class Log:
+    def __init__(self) -> None:
+        self.subscriptions: list[Subscription] = []
+        self.forgotten: list[str] = []
+        self.refuse = False
+
+    async def subscribe(self, consumer: object, start: Start) -> Subscription:
+        if self.refuse:
+            raise StoreUnavailable("away")
+        self.subscriptions.append(Subscription(self, start))
+        return self.subscriptions[-1]
+
+    async def forget(self, trigger: str) -> None:
+        self.forgotten.append(trigger)
+
+
+class Store:
+    durability = "memory"
+
+    def __init__(self) -> None:
+        self.logs: dict[str, Log] = {}
+        self.deleted: list[str] = []
+        self.away: set[str] = set()
+        self.closed = False
+
+    async def start(self) -> None: ...
+
+    async def open(self, broker: str, settings: LogSettings) -> Log:
+        if broker in self.away:
+            raise StoreUnavailable(f"{broker} is away")
+        return self.logs.setdefault(broker, Log())
+
+    async def delete(self, broker: str) -> None:
+        self.deleted.append(broker)
+
+    def not_ready(self) -> str:
+        return ""
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+class World:
+    def __init__(self) -> None:
+        self.store = Store()
+        self.kinds: list[str] = []
+        self.reports: dict[str, Reported] = {}
+        self.runners: list[Runner] = []
+        self.snapshot = Snapshot()
+        self.service = BrokerService(
+            settings=BrokerSettings(),
+            make_store=self._make_store,  # type: ignore[arg-type]
+            make_runner=self._make_runner,  # type: ignore[arg-type]
+            clock=asyncio.get_running_loop().time,
+            registry=Registry(),
+            report=lambda one: self.reports.__setitem__(f"{one.kind} {one.key}", one),
+        )
+
+    def _make_store(self, kind: str) -> Store:
+        self.kinds.append(kind)
+        return self.store
+
+    def _make_runner(self, trigger: Trigger, filter_: object, broker: str) -> Runner:
+        self.runners.append(Runner(trigger, filter_, broker))
+        return self.runners[-1]
+
+    def change(self, brokers: dict[str, Broker], triggers: dict[str, Trigger]) -> None:
+        """What a publisher says: exactly this is different."""
+        snapshot = Snapshot(generation=self.snapshot.generation + 1, brokers=brokers, triggers=triggers)
+        change = difference(self.snapshot, snapshot)
+        self.snapshot = snapshot
+        self.service.apply(snapshot, change)
+
+    async def until(self, holds: Callable[[], bool]) -> None:
+        async with asyncio.timeout(5):
+            while not holds():
+                await asyncio.sleep(0)
+
+    def ready(self, what: str) -> bool:
+        return what in self.reports and self.reports[what].ready
+
+
+@pytest.fixture
+async def world():
+    world = World()
+    yield world
+    await world.service.drain()
+
+
+def broker(name: str = "b", **more: object) -> dict[str, Broker]:
+    return {f"default/{name}": Broker(namespace="default", name=name, uid=f"uid-{name}", **more)}  # type: ignore[arg-type]
+
+
+def trigger(name: str = "t", on: str = "b", **more: object) -> dict[str, Trigger]:
+    given = {"uid": f"uid-{name}", "subscriber": Target(url="http://127.0.0.1:1/"), **more}
+    return {f"default/{name}": Trigger(namespace="default", name=name, broker=on, **given)}  # type: ignore[arg-type]
+
+
+async def test_a_broker_is_opened_and_its_trigger_subscribed_and_both_are_reported(world: World):
+    world.change(broker(), trigger(start="earliest"))
+    await world.until(lambda: world.ready("trigger default/t"))
+    assert world.reports["broker default/b"].durability == "memory"
+    assert world.store.logs["default/b"].subscriptions[0].start == Start("earliest")
+    assert world.service.log("default/b") is world.store.logs["default/b"]
+    assert world.service.trigger("default/t") is not None
+    assert world.kinds == ["sqlite"], "the default of the process"
+
+
+async def test_a_broker_whose_store_is_away_holds_up_no_other_and_comes_back_by_itself(world: World):
+    world.store.away = {"default/a"}
+    world.change(broker("a") | broker("b"), trigger("t", "b"))
+    await world.until(lambda: world.ready("trigger default/t"))
+    assert not world.ready("broker default/a")
+    assert "away" in world.reports["broker default/a"].message
+    world.store.away = set()
+    await world.until(lambda: world.ready("broker default/a"))
+
+
+async def test_a_trigger_with_a_mistake_holds_up_no_other(world: World):
+    bad = trigger("bad", filters=({"nosuch": {"type": "x"}},))
+    world.change(broker(), bad | trigger("good"))
+    await world.until(lambda: world.ready("trigger default/good"))
+    assert world.reports["trigger default/bad"].reason == "InvalidTrigger"
+
+
+async def test_a_trigger_is_tried_again_until_its_subscription_stands(world: World):
+    world.change(broker(), {})
+    await world.until(lambda: world.ready("broker default/b"))
+    world.store.logs["default/b"].refuse = True
+    world.change(broker(), trigger())
+    await world.until(lambda: "trigger default/t" in world.reports)
+    assert world.reports["trigger default/t"].reason == "NotSubscribed"
+    world.store.logs["default/b"].refuse = False
+    await world.until(lambda: world.ready("trigger default/t"))
+
+
+async def test_a_deleted_trigger_is_drained_closed_and_forgotten(world: World):
+    world.change(broker(), trigger())
+    await world.until(lambda: world.ready("trigger default/t"))
+    world.change(broker(), {})
+    log = world.store.logs["default/b"]
+    await world.until(lambda: log.forgotten == ["uid-t"])
+    assert world.runners[0].calls == ["drain", "close"]
+    assert log.subscriptions[0].closed
+
+
+async def test_a_trigger_made_anew_under_its_name_does_not_take_over_the_old_progress(world: World):
+    world.change(broker(), trigger())
+    await world.until(lambda: world.ready("trigger default/t"))
+    world.change(broker(), trigger(uid="uid-2"))
+    log = world.store.logs["default/b"]
+    await world.until(lambda: len(log.subscriptions) == 2)
+    assert log.forgotten == ["uid-t"]
+
+
+async def test_another_subscriber_is_taken_over_without_a_new_subscription(world: World):
+    world.change(broker(), trigger())
+    await world.until(lambda: world.ready("trigger default/t"))
+    world.change(broker(), trigger(subscriber=Target(url="http://127.0.0.1:2/")))
+    await world.until(lambda: world.runners[0].calls == ["update"])
+    assert len(world.store.logs["default/b"].subscriptions) == 1
+
+
+async def test_another_filter_needs_a_new_subscription_and_keeps_the_progress(world: World):
+    world.change(broker(), trigger())
+    await world.until(lambda: world.ready("trigger default/t"))
+    world.change(broker(), trigger(filters=({"exact": {"type": "x"}},)))
+    log = world.store.logs["default/b"]
+    await world.until(lambda: len(log.subscriptions) == 2)
+    assert log.subscriptions[0].closed
+    assert log.forgotten == []
+
+
+async def test_a_deleted_broker_takes_its_events_with_it(world: World):
+    world.change(broker(), trigger())
+    await world.until(lambda: world.ready("trigger default/t"))
+    world.change({}, {})
+    await world.until(lambda: world.store.deleted == ["default/b"])
+    assert world.service.log("default/b") is None
+
+
+async def test_an_empty_snapshot_from_a_control_plane_that_lost_its_memory_deletes_nothing(world: World):
+    world.change(broker(), trigger())
+    await world.until(lambda: world.ready("trigger default/t"))
+    empty = Snapshot(generation=1)
+    world.service.apply(empty, full(empty))
+    await world.until(lambda: world.store.logs["default/b"].subscriptions[0].closed)
+    await asyncio.sleep(0)
+    assert world.store.deleted == []
+    assert world.store.logs["default/b"].forgotten == []
+
+
+async def test_a_change_of_routes_only_costs_nothing(world: World):
+    world.change(broker(), trigger())
+    await world.until(lambda: world.ready("trigger default/t"))
+    before = len(world.store.logs["default/b"].subscriptions)
+    world.change(broker(), trigger())
+    await asyncio.sleep(0)
+    assert len(world.store.logs["default/b"].subscriptions) == before
+
+
+async def test_draining_closes_subscriptions_then_stores(world: World):
+    world.change(broker(), trigger())
+    await world.until(lambda: world.ready("trigger default/t"))
+    await world.service.drain()
+    assert world.store.logs["default/b"].subscriptions[0].closed
+    assert world.store.closed
+
+
+def test_a_brokers_own_settings_win_over_those_of_the_process():
+    one = broker(settings={"retention_s": 60.0}, config={"topic": "x"})["default/b"]
+    found = log_settings(BrokerSettings(retention_s=1.0, quota_bytes=5), one)
+    assert (found.retention_s, found.quota_bytes, found.config) == (60.0, 5, {"topic": "x"})
+
+
+@pytest.mark.parametrize(
+    ("text", "start"),
+    [
+        ("", Start("latest")),
+        ("latest", Start("latest")),
+        ("earliest", Start("earliest")),
+        ("2026-11-27T06:00:00Z", Start("time", time_s=1795759200.0)),
+        ("17", Start("position", position="17")),
+        ("3/1042", Start("position", position="3/1042")),
+        ("1795759200000-0@0", Start("position", position="1795759200000-0@0")),
+    ],
+)
+def test_a_start_is_a_word_a_time_or_a_position(text: str, start: Start):
+    assert start_of(text) == start
+
+
+def test_a_time_without_a_zone_is_refused():
+    with pytest.raises(ValueError, match="zone"):
+        start_of("2026-11-27T06:00:00")
