@@ -164,6 +164,11 @@ class Subscription(Protocol):
         """There may be room again. Cheap; call it whenever a delivery ended."""
         ...
 
+    def changed(self) -> None:
+        """The consumer's `matches`, `interest` or `ordered` changed: records that are read from now on go by the new
+        ones."""
+        ...
+
     def settle(self, delivery: Delivery) -> None:
         """Done with it."""
         ...
