@@ -12,14 +12,23 @@ Source: performance.md P10; spec/eventing.md §8.8.
 """
 
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
-from dataplane.policy.filters import Filter
 from dataplane.wire.cloudevents import Event
 
 T = TypeVar("T")
 
 _Bucket = dict[str, tuple[Callable[[Event], bool], T]]
+
+
+class Wanting(Protocol):
+    """A Filter of dataplane/policy/filters.py, or a consumer that has one."""
+
+    @property
+    def interest(self) -> tuple[str, str] | None: ...
+
+    @property
+    def matches(self) -> Callable[[Event], bool]: ...
 
 
 class Index(Generic[T]):
@@ -36,7 +45,7 @@ class Index(Generic[T]):
     def __len__(self) -> int:
         return len(self._where)
 
-    def add(self, key: str, filter: Filter, value: T) -> None:
+    def add(self, key: str, filter: Wanting, value: T) -> None:
         self.remove(key)
         interest = filter.interest
         self._where[key] = interest

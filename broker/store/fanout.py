@@ -20,16 +20,13 @@ import heapq
 import math
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Generic, TypeVar
 
-from broker.store.contract import Consumer, Record
+from broker.matching import Index
+from broker.store.contract import Record
 from broker.store.place import Found, Handed, Ledger, Place
 from broker.store.schedule import Entry
 from broker.store.tail import Tail, record_bytes
 from dataplane.clock import Clock
-from dataplane.wire.cloudevents import Event
-
-T = TypeVar("T")
 
 SLICE = 64  # records looked at per trigger and turn
 PLACES_PER_TURN = 16
@@ -376,19 +373,3 @@ def resume(place: Place, entries: Sequence[tuple[Entry, float]]) -> list[tuple[E
         return list(entries)
     place.again.extend(sorted([*fresh, *(entry for entry, _ in entries)], key=lambda entry: entry.key))
     return []
-
-
-class Index(Generic[T]):
-    """Values by filter, asked one by one."""
-
-    def __init__(self) -> None:
-        self._all: dict[str, tuple[Callable[[Event], bool], T]] = {}
-
-    def add(self, key: str, filter: Consumer, value: T) -> None:
-        self._all[key] = (filter.matches, value)
-
-    def remove(self, key: str) -> None:
-        self._all.pop(key, None)
-
-    def match(self, event: Event) -> list[T]:
-        return [value for matches, value in self._all.values() if matches(event)]
