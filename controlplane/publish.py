@@ -34,7 +34,7 @@ from dataplane.telemetry.metrics import Registry
 
 log = logging.getLogger(__name__)
 
-TURN_S = 0.002  # compiling per turn of the event loop
+TURN_S = 0.001  # compiling per turn of the event loop
 LAG_S = 2.0  # how long Ready waits for a follower
 HISTORY_MAX = 256  # generations that a follower may have missed and still be sent a difference
 

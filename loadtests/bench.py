@@ -1,9 +1,9 @@
 """Runs the benchmarks by number or all of them, prints what they found, appends the figures to results/<machine>.jsonl.
 
 P1 cost of a request · P2 its latency · P3 two workers · P4 idle connections · P5 a big snapshot · P6 cold start ·
-P7 5 000 at once · P9 an event · P10 a thousand triggers · P11 on Redis and Kafka · D the numbers of docs/decisions ·
-E0 events as bytes · E1 matching. A target that is missed is printed, not raised: figures are read by people, beside
-their noise.
+P7 5 000 at once · P9 an event · P10 a thousand triggers · P11 on Redis and Kafka · M a mass apply · D the numbers of
+docs/decisions · E0 events as bytes · E1 matching. A target that is missed is printed, not raised: figures are read by
+people, beside their noise.
 """
 
 import argparse
@@ -26,6 +26,7 @@ from scenarios.event_path import (
 )
 from scenarios.idle_connections import what_does_an_idle_connection_weigh
 from scenarios.matching import what_does_matching_cost
+from scenarios.mass_apply import does_a_mass_apply_hold_up_requests
 from scenarios.scale_from_zero import what_does_a_cold_start_add
 from scenarios.stampede import does_everyone_get_an_answer_in_order
 from scenarios.steady_path import how_long_does_a_request_take, what_does_a_request_cost
@@ -42,6 +43,7 @@ SCENARIOS: dict[str, Callable[[Bench], None]] = {
     "P9": what_does_an_event_cost,
     "P10": what_do_a_thousand_triggers_cost,
     "P11": what_does_an_event_cost_on_servers,
+    "M": does_a_mass_apply_hold_up_requests,
     "D": what_do_our_choices_cost,
     "E0": what_does_an_event_cost_as_bytes,
     "E1": what_does_matching_cost,
@@ -51,7 +53,7 @@ NEEDED = {"wrk": "apt-get install wrk", "nginx": "apt-get install nginx"}
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("scenarios", nargs="*", metavar="P1…P11, D, E0, E1", default=list(SCENARIOS))
+    parser.add_argument("scenarios", nargs="*", metavar="P1…P11, M, D, E0, E1", default=list(SCENARIOS))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=4, help="of load per subject and round")
     parser.add_argument("--dry", action="store_true", help="do not append to the results")

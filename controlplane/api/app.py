@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 
 from aiohttp import web
 
+from controlplane import strict
 from controlplane.api import discovery, openapi
 from controlplane.api.bulk import Bulk
 from controlplane.api.guard import answers, guard
@@ -22,6 +23,7 @@ from controlplane.api.writes import Writes
 from controlplane.knative_config import KnativeConfig
 from controlplane.store.contract import Store
 from dataplane.clock import Clock
+from dataplane.resources.kinds import KINDS
 
 SHUTDOWN_S = 5.0  # for requests that run when the server stops
 URL_BYTES_MAX = 32 * 1024  # selectors travel in the URL
@@ -43,6 +45,7 @@ def make_app(
     """`config`: the Knative configuration in force, asked for at each write. `token`: what `Authorization: Bearer` must
     say. `extra_routes`: under /dataplane/v1/, and /metrics and health; behind the same guard.
     """
+    strict.prepare(kind.struct for kind in KINDS)
     writes = Writes(store=store, config=config, clock=clock)
     watches = Watches(store=store, clock=clock)
     follows = Logs(store=store, reader=logs, clock=clock)

@@ -12,6 +12,7 @@ Query: dryRun=All, fieldManager, fieldValidation (Strict unless given). Answer: 
 Source: reliability.md CP-02.
 """
 
+import asyncio
 from typing import Any, NamedTuple
 
 import msgspec
@@ -29,6 +30,9 @@ from dataplane.resources.meta import Resource
 
 BODY_BYTES_MAX = 64 * 1024 * 1024
 OBJECTS_MAX = 20_000
+OBJECTS_PER_TURN = 4  # read, checked or answered in one turn of the loop
+
+_LIST = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 class _Item(NamedTuple):
@@ -47,20 +51,24 @@ class Bulk:
         dry_run = bool(query.get("dryRun"))
         if query.get("dryRun", "All") != "All":
             raise status.bad_request("dryRun: only All is supported")
-        data = bodies.parse(await bodies.read(request, BODY_BYTES_MAX), request.content_type)
+        data = _pieces(await bodies.read(request, BODY_BYTES_MAX), request.content_type)
         answer = await self.apply(
             data,
             manager=query.get("fieldManager") or "dataplane",
             validation=query.get("fieldValidation") or "Strict",
             dry_run=dry_run,
         )
-        return web.Response(body=msgspec.json.encode(answer), content_type="application/json")
+        pieces = []
+        for n, one in enumerate(answer, 1):
+            pieces.append(msgspec.json.encode(one))
+            await _breathe(n)
+        return web.Response(body=b"[" + b",".join(pieces) + b"]", content_type="application/json")
 
     async def apply(
         self, data: Any, *, manager: str, validation: str = "Strict", dry_run: bool = False
     ) -> list[dict[str, Any]]:
         """Raises ApiError: 400 with all mistakes; 409 when others kept changing the same objects."""
-        items, mistakes = self._read(data, validation)
+        items, mistakes = await self._read(data, validation)
         namespaces = frozenset(one.target.name for one in items.values() if one.target.kind.kind == "Namespace")
         for _ in range(TRIES):
             old = {n: self._store.get(item.target.key()) for n, item in items.items()}
@@ -74,6 +82,7 @@ class Bulk:
                     )
                 except status.ApiError as error:
                     found[n] = error
+                await _breathe(n + 1)
             if found:
                 raise _refused(found)
             stored = {n: one.object for n, one in prepared.items()}
@@ -85,18 +94,17 @@ class Bulk:
                 except Conflict:
                     continue
                 stored = dict(zip(prepared, results, strict=True))
-            return [
-                {
-                    "object": to_builtins(stored[n]),
-                    "action": _action(old[n], stored[n]),
-                    "warnings": [*items[n].warnings, *prepared[n].warnings],
-                }
-                for n in items
-            ]
+            answer = []
+            for n, item in items.items():
+                warnings = [*item.warnings, *prepared[n].warnings]
+                action = _action(old[n], stored[n])
+                answer.append({"object": to_builtins(stored[n]), "action": action, "warnings": warnings})
+                await _breathe(n + 1)
+            return answer
         raise status.ApiError(409, "Conflict", "others keep changing the same objects; please try again", {})
 
     @staticmethod
-    def _read(data: Any, validation: str) -> tuple[dict[int, _Item], dict[int, status.ApiError]]:
+    async def _read(data: Any, validation: str) -> tuple[dict[int, _Item], dict[int, status.ApiError]]:
         if not isinstance(data, list):
             raise status.bad_request("the body is a list of objects")
         if len(data) > OBJECTS_MAX:
@@ -113,10 +121,31 @@ class Bulk:
                 items[n] = item
             except status.ApiError as error:
                 mistakes[n] = error
+            await _breathe(n + 1)
         return items, mistakes
 
 
+async def _breathe(count: int) -> None:
+    """A turn of the loop after every few objects: a thousand of them must not hold up a request."""
+    if count % OBJECTS_PER_TURN == 0:
+        await asyncio.sleep(0)
+
+
+def _pieces(body: bytes, content_type: str) -> Any:
+    """The body; of a JSON list its objects still as text, so that they can be read a few at a time."""
+    if "json" in content_type:
+        try:
+            return _LIST.decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            pass  # whatever it is, the reader of single bodies says it in words
+    return bodies.parse(body, content_type)
+
+
 def _item(data: Any, validation: str) -> _Item:
+    if isinstance(data, msgspec.Raw):
+        if len(data) > bodies.BODY_BYTES_MAX:
+            raise status.too_large(bodies.BODY_BYTES_MAX)
+        data = bodies.parse(bytes(data), "application/json")
     if not isinstance(data, dict):
         raise status.bad_request("not an object")
     if len(msgspec.json.encode(data)) > bodies.BODY_BYTES_MAX:

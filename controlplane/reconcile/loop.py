@@ -31,7 +31,7 @@ from dataplane.telemetry.metrics import Registry
 
 log = logging.getLogger(__name__)
 
-TURN_S = 0.002  # computing per turn of the event loop
+TURN_S = 0.001  # computing per turn of the event loop
 COMMITS_MAX = 64  # under way at once
 COMMITS_PER_TURN = 16  # what one turn starts may all end, watchers included, in the next
 QUEUE_MAX = 500_000  # items; beyond it nothing is queued and everything is looked at when the queue is empty

@@ -54,33 +54,54 @@ class Overlay:
 
     def plan(self, writes: Iterable[Write]) -> Plan:
         """Stack one commit on this overlay. Raises Conflict; the overlay is then as before."""
-        plan, revision = Plan(), self.revision
-        changed: dict[Key, Resource | None] = {}  # merged into the overlay only when every write was allowed
+        planning = Planning(self)
         for write in writes:
-            key = write.key
-            current = changed[key] if key in changed else self.get(key)
-            version = current.metadata.resource_version if current is not None else ""
-            if write.expect is not None and write.expect != version:
-                raise Conflict(key, current)
-            if isinstance(write, Put):
-                if current is not None and _at(write.object, version) == current:
-                    plan.results.append(current)
-                    continue
-                revision += 1
-                stored = _at(write.object, str(revision))
-                plan.changes.append(Change("ADDED" if current is None else "MODIFIED", key, stored, revision))
-                changed[key] = stored
-            else:
-                if current is None:
-                    continue
-                revision += 1
-                stored = _at(current, str(revision))
-                plan.changes.append(Change("DELETED", key, stored, revision))
-                changed[key] = None
-            plan.results.append(stored)
+            planning.add(write)
+        return planning.done()
+
+    def merge(self, changed: dict[Key, Resource | None], revision: int) -> None:
         self._changed.update(changed)
         self.revision = revision
-        return plan
+
+
+class Planning:
+    """One commit being planned, write by write; the overlay knows of it when it is done, not before."""
+
+    __slots__ = ("_changed", "_overlay", "_plan", "_revision")
+
+    def __init__(self, overlay: Overlay) -> None:
+        self._overlay = overlay
+        self._plan = Plan()
+        self._revision = overlay.revision
+        self._changed: dict[Key, Resource | None] = {}
+
+    def add(self, write: Write) -> None:
+        """Raises Conflict; then nothing of the commit happens."""
+        key, plan = write.key, self._plan
+        current = self._changed[key] if key in self._changed else self._overlay.get(key)
+        version = current.metadata.resource_version if current is not None else ""
+        if write.expect is not None and write.expect != version:
+            raise Conflict(key, current)
+        if isinstance(write, Put):
+            if current is not None and _at(write.object, version) == current:
+                plan.results.append(current)
+                return
+            self._revision += 1
+            stored = _at(write.object, str(self._revision))
+            plan.changes.append(Change("ADDED" if current is None else "MODIFIED", key, stored, self._revision))
+            self._changed[key] = stored
+        else:
+            if current is None:
+                return
+            self._revision += 1
+            stored = _at(current, str(self._revision))
+            plan.changes.append(Change("DELETED", key, stored, self._revision))
+            self._changed[key] = None
+        plan.results.append(stored)
+
+    def done(self) -> Plan:
+        self._overlay.merge(self._changed, self._revision)
+        return self._plan
 
 
 class View:
@@ -128,8 +149,12 @@ class View:
     def apply(self, changes: Iterable[Change]) -> None:
         """Make changes visible, all at once, then tell the watchers that were there before."""
         changes = tuple(changes)
-        if not changes:
-            return
+        watching = self.show(changes)
+        for change in changes:
+            self.tell(change, watching)
+
+    def show(self, changes: Iterable[Change]) -> tuple[int, ...]:
+        """Make changes visible, all at once. Returns whom to `tell` of each of them, in order, before the next show."""
         for change in changes:
             assert change.revision > self.revision, "revisions only grow"
             self.revision = change.revision
@@ -145,14 +170,15 @@ class View:
             self._history.append(change)
         while len(self._history) > self._history_max:
             self._floor = self._history.popleft().revision
-        watchers = tuple(self._watchers)
-        for change in changes:
-            for token in watchers:
-                if watcher := self._watchers.get(token):
-                    try:
-                        watcher(change)
-                    except Exception:  # a broken watcher breaks its promise, not everybody else's commit
-                        log.exception("watcher_failed kind=%s name=%s", change.key.kind, change.key.name)
+        return tuple(self._watchers)
+
+    def tell(self, change: Change, watching: tuple[int, ...]) -> None:
+        for token in watching:
+            if watcher := self._watchers.get(token):
+                try:
+                    watcher(change)
+                except Exception:  # a broken watcher breaks its promise, not everybody else's commit
+                    log.exception("watcher_failed kind=%s name=%s", change.key.kind, change.key.name)
 
     def watch(self, watcher: Watcher, since: int | None) -> int:
         """Replay what came after `since`, then register. Returns the token for `unwatch`. Raises Gone."""

@@ -5,8 +5,22 @@ from typing import Any
 
 import pytest
 
+from controlplane import strict
+from controlplane.api import bulk
+from controlplane.api.app import make_app
+from controlplane.knative_config import KnativeConfig
 from controlplane.store.contract import Change, Delete, Key, StoreFailed
+from controlplane.store.memory import MemoryStore
+from dataplane.clock import SYSTEM
+from dataplane.resources.kinds import KINDS
 from tests.integration.controlplane.api.client import SERVICES, Api, config_map, manifest
+
+
+class NoLogs:
+    async def read(self, *_: object, **__: object) -> Any:
+        for piece in ():
+            yield piece
+
 
 APPLY = "/dataplane/v1/apply"
 NAMESPACE: dict[str, Any] = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "team"}}
@@ -161,3 +175,44 @@ async def test_CP_06_without_a_verdict_of_admission_nothing_is_written(
     assert api.store.revision == revision
     monkeypatch.undo()
     assert (await api("POST", SERVICES, manifest("after")))[0] == 201
+
+
+async def test_a_thousand_objects_are_read_checked_and_answered_a_few_in_a_turn(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts: dict[str, list[int]] = {"_item": [0], "applied": [0], "to_builtins": [0]}
+    loop = asyncio.get_running_loop()
+
+    def turn() -> None:
+        nonlocal handle
+        for one in counts.values():
+            one.append(0)
+        handle = loop.call_soon(turn)
+
+    def count(name: str) -> None:
+        real = getattr(bulk, name)
+
+        def counted(*arguments: Any, **more: Any) -> Any:
+            counts[name][-1] += 1
+            return real(*arguments, **more)
+
+        monkeypatch.setattr(bulk, name, counted)
+
+    for name in counts:
+        count(name)
+    handle = loop.call_soon(turn)
+    code, body = await api("POST", APPLY, [{**manifest(), "metadata": {"name": f"m{n}"}} for n in range(300)])
+    handle.cancel()
+    assert (code, len(body)) == (200, 300)
+    for name, found in counts.items():
+        assert sum(found) == 300, name
+        assert max(found) <= bulk.OBJECTS_PER_TURN, name
+
+
+async def test_no_write_waits_for_type_information() -> None:
+    strict._checker.cache_clear()
+    make_app(store=MemoryStore(), config=KnativeConfig, clock=SYSTEM, token="t", logs=NoLogs())
+    before = strict._checker.cache_info().misses
+    for kind in KINDS:
+        strict.decode(kind.struct, {"metadata": {"name": "a"}})
+    assert strict._checker.cache_info().misses == before

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from controlplane.store.contract import Delete, Gone, Key, Put, StoreFailed
-from controlplane.store.sqlite import SqliteStore
+from controlplane.store.contract import Change, Delete, Gone, Key, Put, StoreFailed
+from controlplane.store.sqlite import GROUP_MAX, WRITES_PER_TURN, SqliteStore
+from controlplane.store.view import Planning
 from dataplane.resources import core
 from dataplane.resources.meta import ObjectMeta
 
@@ -215,7 +216,8 @@ async def test_a_damaged_page_is_found_at_start(tmp_path: Path) -> None:
 WRITER = """
 import asyncio, sys
 from controlplane.store.contract import Key, Put
-from controlplane.store.sqlite import SqliteStore
+from controlplane.store.sqlite import GROUP_MAX, WRITES_PER_TURN, SqliteStore
+from controlplane.store.view import Planning
 from dataplane.resources import core
 from dataplane.resources.meta import ObjectMeta
 
@@ -275,3 +277,106 @@ async def test_CP_02_kill_9_at_any_moment_loses_no_acknowledged_commit_and_halve
                 assert found[writer] in (before, start + 1)
         await store.close()
     assert min(found.values()) > 0
+
+
+class Turns:
+    """Counts what happens in each turn of the loop, as long as it is open."""
+
+    def __init__(self) -> None:
+        self.counts = [0]
+        self._loop = asyncio.get_running_loop()
+        self._next()
+
+    def add(self, *_: object) -> None:
+        self.counts[-1] += 1
+
+    def close(self) -> None:
+        self._handle.cancel()
+
+    def _next(self) -> None:
+        self.counts.append(0)
+        self._handle = self._loop.call_soon(self._next)
+
+
+async def test_a_large_commit_takes_several_turns_each_of_bounded_work_and_is_one_commit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = SqliteStore(tmp_path / "s.db")
+    planned, told = Turns(), Turns()
+    add = Planning.add
+    monkeypatch.setattr(Planning, "add", lambda self, write: planned.add() or add(self, write))
+    visible: set[int] = set()
+    names: list[str] = []
+
+    def watcher(change: Change) -> None:
+        told.add()
+        names.append(change.key.name)
+        visible.add(len(store.objects("", "ConfigMap")))
+
+    store.watch(watcher)
+    results = await store.commit([put(f"c{n:04}") for n in range(1000)])
+    planned.close()
+    told.close()
+    assert len(results) == 1000
+    assert names == [f"c{n:04}" for n in range(1000)]
+    assert visible == {1000}  # together, however long the telling takes
+    assert sum(planned.counts) == sum(told.counts) == 1000
+    assert max(planned.counts) <= WRITES_PER_TURN
+    assert max(told.counts) <= WRITES_PER_TURN
+    await store.close()
+
+
+async def test_many_commits_at_once_share_transactions_and_a_turn_tells_a_bounded_number(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "s.db")
+    real, transactions = store._journal.write, []
+
+    def counted(changes, **more) -> None:
+        transactions.append(len(list(changes)))
+        real(changes, **more)
+
+    store._journal.write = counted
+    told = Turns()
+    store.watch(told.add)
+    await asyncio.gather(*(store.commit([put(f"c{n}"), pod(f"p{n}")]) for n in range(500)))
+    told.close()
+    assert sum(told.counts) == 1000
+    assert max(told.counts) <= WRITES_PER_TURN
+    assert len(transactions) <= 1 + 500 // GROUP_MAX + 1
+    await store.close()
+
+
+async def test_a_commit_that_arrives_while_a_large_one_is_being_told_is_told_after_it(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "s.db")
+    seen: list[int] = []
+    late: list[asyncio.Task] = []
+
+    def watcher(change: Change) -> None:
+        seen.append(change.revision)
+        if len(seen) == 10:
+            late.append(asyncio.ensure_future(store.commit([put("late", expect="")])))
+
+    store.watch(watcher)
+    await store.commit([put(f"c{n}") for n in range(400)])
+    [stored] = await late[0]
+    assert seen == sorted(seen)
+    assert len(seen) == 401
+    assert int(stored.metadata.resource_version) == seen[-1]
+    await store.close()
+
+
+async def test_who_begins_to_watch_while_a_large_commit_is_being_told_hears_each_change_once(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "s.db")
+    start = store.revision
+    early: list[int] = []
+    late: list[int] = []
+
+    def watcher(change: Change) -> None:
+        early.append(change.revision)
+        if len(early) == 150:
+            store.watch(lambda change: late.append(change.revision), since=start)
+
+    store.watch(watcher)
+    await store.commit([put(f"c{n}") for n in range(400)])
+    await store.commit([put("one more")])
+    assert late == early
+    await store.close()
