@@ -25,8 +25,8 @@ from scenarios.event_path import (
     what_does_an_event_cost_on_servers,
 )
 from scenarios.idle_connections import what_does_an_idle_connection_weigh
-from scenarios.matching import what_does_matching_cost
 from scenarios.mass_apply import does_a_mass_apply_hold_up_requests
+from scenarios.matching import what_does_matching_cost
 from scenarios.scale_from_zero import what_does_a_cold_start_add
 from scenarios.stampede import does_everyone_get_an_answer_in_order
 from scenarios.steady_path import how_long_does_a_request_take, what_does_a_request_cost
