@@ -57,10 +57,13 @@ def away(status: int) -> bool:
     return status in _AWAY
 
 
-def error_attributes(failure: Failure) -> dict[str, str]:
+def error_attributes(failure: Failure) -> dict[str, str | int]:
     """The extensions that a dead-letter sink gets beside the original event."""
     data = failure.data or (failure.message.encode() if not failure.code else b"")
-    found = {"knativeerrordest": failure.dest, "knativeerrorcode": str(failure.code or NO_ANSWER_CODE)}
+    found: dict[str, str | int] = {
+        "knativeerrordest": failure.dest,
+        "knativeerrorcode": failure.code or NO_ANSWER_CODE,
+    }
     if data:  # an attribute is never empty (spec §1.3)
         found["knativeerrordata"] = base64.b64encode(data[:DATA_BYTES_MAX]).decode()
     return found

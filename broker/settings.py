@@ -105,6 +105,22 @@ class BrokerSettings(msgspec.Struct, frozen=True, kw_only=True):
         bool,
         Setting(help="take the body of a 202 as a reply", why="Knative's brokers do, its specification forbids (§9.2)"),
     ] = False
+    bad_reply: Annotated[
+        Literal["fail", "ignore"],
+        Setting(
+            help="what a reply that is no CloudEvent makes of its delivery: a failure that is not retried, or nothing",
+            why="a handler that answers plain text is a mistake that should show (spec §9.3)",
+        ),
+    ] = "fail"
+    in_flight_bytes_max: Annotated[
+        int,
+        Setting(
+            help="payloads of one trigger in memory: on their way, or waiting for their lane",
+            unit="bytes",
+            min=65536,
+            why="a slow subscriber of large events; the rest stays on the log",
+        ),
+    ] = 16 * 1024 * 1024
     hops_max: Annotated[
         int, Setting(help="how often a reply may re-enter a broker", min=1, max=255, why="ends loops (spec §7.7)")
     ] = 255

@@ -63,14 +63,14 @@ def test_a_dead_letter_says_where_what_and_which_answer():
     failure = Failure(reason="rejected", code=422, dest="http://sub/", data=b"x" * 2000)
     found = error_attributes(failure)
     assert found["knativeerrordest"] == "http://sub/"
-    assert found["knativeerrorcode"] == "422"
+    assert found["knativeerrorcode"] == 422
     assert base64.b64decode(found["knativeerrordata"]) == b"x" * 768
     assert len(found["knativeerrordata"]) == 1024
 
 
 def test_without_an_answer_the_code_is_500_and_the_data_is_why():
     found = error_attributes(Failure(reason="exhausted", dest="http://sub/", message="connect: connection refused"))
-    assert found["knativeerrorcode"] == "500"
+    assert found["knativeerrorcode"] == 500
     assert base64.b64decode(found["knativeerrordata"]) == b"connect: connection refused"
 
 

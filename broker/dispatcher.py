@@ -1,0 +1,564 @@
+"""One trigger at work: what its store hands over goes to the subscriber, again when that may help, else to the sink.
+
+Path: store → [dispatcher] → deliver.py → net/call.py → subscriber → outcome.py → [dispatcher] → store.
+
+    deliver ─▶ pump ─▶ subscriber ─┬ delivered ──────────────▶ settle
+                ▲                  ├ replied ────────────────▶ settle_with
+                │                  ├ again ──▶ later ─▶ (the store hands it over when it is due)
+                └── ordered: kept ─┘ failed for good
+                                     └▶ dead-letter sink ─┬ got it ──▶ park(kept="dead-lettered")
+                                        (retried alike)   └ did not, or there is none ──▶ park
+
+Unordered, a delivery that waits for its next attempt gives its place back; ordered, it keeps its lane. An attempt
+number beyond 1 + retry is one of the dead-letter sink's; why it goes there is remembered in memory. A process that
+restarted has forgotten and asks the subscriber once more: at least once, and the sink gets a true reason.
+
+Ownership: a delivery is ours from `deliver` until exactly one of settle, settle_with (done), later or park; `_release`
+follows each of them. Per delivery there is no task, future or timer.
+
+Bounds: `maxInFlight` attempts; in_flight_bytes_max; an ordered trigger holds ordered_waiting_max.
+Source: spec/eventing.md §9, §10.4, §11.5-11.7; reliability.md BR-09…BR-17.
+"""
+
+import asyncio
+import heapq
+from collections import deque
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from broker.backoff import JITTER, wait_s
+from broker.deliver import NO_REPLY, Post, reply_of, reply_record
+from broker.journal import Fact, Journal
+from broker.lanes import Lanes
+from broker.meters import DeliveryMeters
+from broker.outcome import (
+    BAD_REPLY_CODE,
+    DATA_BYTES_MAX,
+    LOOP_CODE,
+    Verdict,
+    away,
+    error_attributes,
+    judge,
+    reads_reply,
+)
+from broker.pace import Bucket, Ramp
+from broker.settings import BrokerSettings
+from broker.store.contract import Delivery, Failure, Lag, Subscription
+from dataplane.clock import Clock
+from dataplane.errors import StoreFault
+from dataplane.net.call import Call
+from dataplane.net.engine import Engine
+from dataplane.net.timers import NEVER
+from dataplane.policy.filters import Filter
+from dataplane.resources.triggers import Target, Trigger
+from dataplane.wire.cloudevents import Event
+
+ATTRIBUTE_BYTES = 64  # what one weighs in memory, about
+
+
+class _Plan(NamedTuple):
+    """What a trigger says, compiled. Deliveries begun under an older one are judged by the newest."""
+
+    trigger: Trigger
+    subscriber: Post
+    dead_letter: Post | None
+
+
+class Attempt(Call):
+    """One delivery, one POST. failure: why it goes to the dead-letter sink; None: this is for the subscriber."""
+
+    __slots__ = ("consumer", "delivery", "due", "failure", "lane", "number", "post", "size_bytes", "started")
+
+    def __init__(
+        self, consumer: "TriggerConsumer", delivery: Delivery, number: int, size_bytes: int, lane: int = 0
+    ) -> None:
+        super().__init__()
+        self.consumer = consumer
+        self.delivery = delivery
+        self.number = number
+        self.size_bytes = size_bytes
+        self.lane = lane
+        self.failure: Failure | None = None
+        self.due = 0.0  # loop seconds
+        self.started = 0.0
+        self.post: Post
+
+    def __lt__(self, other: "Attempt") -> bool:
+        return self.due < other.due
+
+    def on_answer(self) -> None:
+        self.consumer._answered(self)
+
+    def on_stored(self, fault: StoreFault | None) -> None:
+        self.consumer._reply_stored(self, fault)
+
+
+class TriggerConsumer:
+    """A Consumer (store/contract.py). broker: `namespace/name`. Raises ConfigFault: a target that cannot be called."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        trigger: Trigger,
+        filter: Filter,
+        settings: BrokerSettings,
+        broker: str,
+        journal: Journal,
+        clock: Clock,
+        meters: DeliveryMeters,
+    ) -> None:
+        self.name = f"{trigger.namespace}/{trigger.name}"
+        self.key = trigger.uid or self.name
+        self.ordered = trigger.ordered
+        self.interest = filter.interest
+        self.wake = NEVER
+        self._filter = filter
+        self._engine = engine
+        self._settings = settings
+        self._broker = broker
+        self._journal = journal
+        self._clock = engine.clock
+        self._wall = clock.wall
+        self._family = meters
+        self._subscription: Subscription | None = None
+        self._posts: list[Post] = []  # of older plans, as long as something is on its way there
+        self._lanes: Lanes[Attempt] = Lanes(settings.lanes)
+        self._queue: deque[Attempt] = deque()  # unordered: handed over and not begun (paused, or out of tokens)
+        self._due: deque[Attempt] = deque()  # ordered: hold their lane, and it is time
+        self._sleeping: list[Attempt] = []  # ordered: hold their lane; a heap by `due`
+        self._failures: dict[str, Failure] = {}  # by position: on the way to the dead-letter sink, between two attempts
+        self._held = self._held_bytes = self._in_flight = self._storing = 0
+        self._typical_bytes = float(settings.event_bytes_max)  # of the largest of late; room() counts with it
+        self._draining = self._closed = self._stopped = self._pumping = False
+        self._drained: asyncio.Event | None = None
+        self._ramp = Ramp(engine.clock())
+        self._rate: Bucket | None = None
+        self._plan = self._compile(trigger)
+        self._apply(trigger)
+        self._meters = meters.watch(self, trigger.namespace, trigger.name, broker)
+
+    # ---- service → us -------------------------------------------------------------------------
+
+    def attach(self, subscription: Subscription) -> None:
+        """Where it stands in the log. Until then `room` is 0."""
+        self._subscription = subscription
+        subscription.more()
+
+    def update(self, trigger: Trigger, filter: Filter) -> None:
+        """The same trigger says something else; what is on its way goes on. Raises ConfigFault and changes nothing.
+
+        `ordered` is another subscription: it cannot change in place.
+        """
+        assert trigger.ordered == self.ordered
+        before, self._plan = self._plan, self._compile(trigger, self._plan)
+        for post in (before.subscriber, before.dead_letter):
+            if post is not None and post not in (self._plan.subscriber, self._plan.dead_letter):
+                self._posts.append(post)
+        self._forget_posts()
+        self._filter = filter
+        self.interest = filter.interest
+        if before.subscriber.url != self._plan.subscriber.url:
+            self._ramp = Ramp(self._clock())  # what is known is known of the other one
+        self._apply(trigger)
+        self._pump()
+        if self._subscription is not None:
+            self._subscription.more()
+
+    async def drain(self, deadline: float) -> None:
+        """Begin nothing more; return when what is on its way has ended, at the latest at `deadline` (loop seconds).
+
+        What has not ended by then is cut and comes again; so does what waits. The caller closes the subscription.
+        """
+        self._draining = self._stopped = True
+        if self._in_flight or self._storing:
+            self._drained = asyncio.Event()
+            try:
+                async with asyncio.timeout_at(deadline):
+                    await self._drained.wait()
+            except TimeoutError:
+                pass
+        self._cut()
+
+    def close(self) -> None:
+        """At once. Its series disappear."""
+        self._closed = True
+        self._cut()
+        self._family.forget(self)
+
+    def lag(self) -> Lag:
+        return self._subscription.lag() if self._subscription is not None else Lag()
+
+    def down(self) -> bool:
+        return self._ramp.down
+
+    # ---- store → us (Consumer) ------------------------------------------------------------------
+
+    def matches(self, event: Event) -> bool:
+        return self._filter.matches(event)
+
+    def room(self) -> int:
+        if self._stopped or self._subscription is None:
+            return 0
+        free = self._held_max - self._held
+        by_size = int((self._settings.in_flight_bytes_max - self._held_bytes) / self._typical_bytes)
+        free = min(free, by_size if self._held else max(by_size, 1))
+        if free > 0 and not self.ordered and (self._rate is not None or self._ramp.bucket is not None):
+            free = min(free, self._tokens() - len(self._queue))
+        return max(free, 0)
+
+    def deliver(self, batch: Sequence[Delivery]) -> None:
+        for delivery in batch:
+            self._accept(delivery)
+        self._pump()
+
+    # ---- begin ----------------------------------------------------------------------------------
+
+    def _accept(self, delivery: Delivery) -> None:
+        assert self._subscription is not None
+        record = delivery.record
+        number = delivery.attempt
+        event = record.event
+        data = event.data
+        size = (len(data) if data is not None else 0) + ATTRIBUTE_BYTES * len(event.attributes)
+        self._typical_bytes = max(size, self._typical_bytes * 0.9)
+        attempt = Attempt(self, delivery, number, size)
+        due_at = max(delivery.due_at, record.not_before if number == 1 else 0.0)
+        if due_at:
+            wait = due_at - self._wall()
+            if wait > 0 and (number == 1 or not self.ordered):
+                # A delayed event is not in line yet, also of an ordered trigger: its place is where its time comes.
+                self._subscription.later(delivery, due_at=due_at, attempt=number)
+                return
+            attempt.due = self._clock() + min(wait, self._wait_max)
+        if number == 1:
+            self._note("matched", attempt)
+        else:
+            self._recall(attempt)
+        self._held += 1
+        self._held_bytes += size
+        if self.ordered:
+            attempt.lane = self._lanes.lane(event.attributes.get("partitionkey", ""))
+            self._lanes.add(attempt.lane, attempt)
+        else:
+            self._queue.append(attempt)
+
+    def _recall(self, attempt: Attempt) -> None:
+        """Is it the dead-letter sink's turn? (What was forgotten is the subscriber's.)"""
+        beyond = attempt.number - 1 - self._plan.trigger.delivery.retry
+        failure = self._failures.pop(attempt.delivery.position, None)
+        if beyond > 0 and failure is not None:
+            attempt.failure = failure
+            attempt.number = beyond
+
+    def _pump(self) -> None:
+        """Begin what may begin."""
+        if self._pumping:
+            return  # what ends at once, within the loop below, is followed by that loop
+        self._pumping = True
+        try:
+            self._begin()
+        finally:
+            self._pumping = False
+
+    def _begin(self) -> None:
+        while self._in_flight < self._in_flight_max and not self._stopped:
+            limited = self._rate is not None or self._ramp.bucket is not None
+            if limited and self._tokens() <= 0:
+                return  # the timer is set
+            attempt = self._next()
+            if attempt is None:
+                return
+            expires_at = attempt.delivery.record.expires_at
+            if expires_at and expires_at <= self._wall():
+                self._expired(attempt)
+                continue
+            if limited:
+                self._take_token()
+            self._start(attempt)
+
+    def _next(self) -> Attempt | None:
+        if not self.ordered:
+            return self._queue.popleft() if self._queue else None
+        if self._due:
+            return self._due.popleft()
+        while (attempt := self._lanes.take()) is not None:
+            if attempt.due <= self._clock():
+                return attempt
+            self._sleep(attempt)
+        return None
+
+    def _start(self, attempt: Attempt) -> None:
+        record = attempt.delivery.record
+        failure = attempt.failure
+        attempt.started = self._clock()
+        if failure is None:
+            post = self._plan.subscriber
+            if attempt.number == 1:
+                self._meters.process(record.event.type).observe(max(0.0, self._wall() - record.arrived_at))
+            data = post.request(record, attempt.number)
+        else:
+            sink = self._plan.dead_letter
+            if sink is None:
+                self._park(attempt, failure)
+                return
+            post = sink
+            data = post.request(record, attempt.number, error_attributes(failure))
+        attempt.post = post
+        self._in_flight += 1
+        self._meters.in_flight.v = self._in_flight
+        post.line.send(attempt, data)
+
+    # ---- end --------------------------------------------------------------------------------------
+
+    def _answered(self, attempt: Attempt) -> None:
+        self._in_flight -= 1
+        self._meters.in_flight.v = self._in_flight
+        if self._posts:
+            self._forget_posts()
+        status = attempt.status if attempt.error is None else 0
+        now = self._clock()
+        self._meters.dispatch(attempt.delivery.record.event.type, status).observe(now - attempt.started)
+        if attempt.failure is not None:
+            self._dead_letter_answered(attempt, status, attempt.failure)
+            return
+        if away(status):
+            self._ramp.failed(now)
+        else:
+            self._ramp.succeeded(now)
+        reply = NO_REPLY
+        if 200 <= status < 300 and reads_reply(status, reply_on_202=self._settings.reply_on_202):
+            reply = reply_of(attempt)
+        verdict = judge(status, reply.content, ignore_bad_reply=self._settings.bad_reply == "ignore")
+        if verdict is Verdict.DELIVERED:
+            self._delivered(attempt, now)
+        elif verdict is Verdict.REPLIED:
+            assert reply.event is not None
+            self._replied(attempt, reply.event)
+        elif verdict is Verdict.AGAIN:
+            self._again(attempt, status, "exhausted", str(attempt.error or ""))
+        else:
+            code, reason = (BAD_REPLY_CODE, "reply") if reply.content != "none" else (status, "rejected")
+            self._give_up(attempt, self._failure(attempt, reason, code, reply.message))
+
+    def _delivered(self, attempt: Attempt, now: float) -> None:
+        assert self._subscription is not None
+        self._subscription.settle(attempt.delivery)
+        self._meters.delivered.v += 1
+        self._note("delivered", attempt, duration_s=now - attempt.started)
+        self._release(attempt)
+
+    def _replied(self, attempt: Attempt, event: Event) -> None:
+        assert self._subscription is not None
+        record = attempt.delivery.record
+        if record.hops <= 1:
+            message = "the reply has used up its hops: a loop of triggers and replies"
+            self._give_up(attempt, self._failure(attempt, "hops", LOOP_CODE, message))
+            return
+        self._storing += 1
+        reply = reply_record(event, record, attempt.fields, self._wall())
+        self._subscription.settle_with(attempt.delivery, reply, attempt.on_stored)
+
+    def _reply_stored(self, attempt: Attempt, fault: StoreFault | None) -> None:
+        self._storing -= 1
+        if self._closed:
+            return
+        if fault is None:
+            self._meters.delivered.v += 1
+            self._meters.replies.v += 1
+            self._note("replied", attempt, duration_s=self._clock() - attempt.started)
+            self._release(attempt)
+        else:
+            self._again(attempt, 0, "reply", f"the reply could not be stored: {fault}")
+
+    def _again(self, attempt: Attempt, status: int, reason: str, message: str) -> None:
+        """It failed in a way that time may mend. status: 0 = no answer, or one that could not be used."""
+        if attempt.number > self._plan.trigger.delivery.retry:
+            self._give_up(attempt, self._failure(attempt, reason, status, message))
+            return
+        self._note("failed", attempt, message=message)
+        self._later(attempt, status, attempt.number + 1, None)
+
+    def _give_up(self, attempt: Attempt, failure: Failure) -> None:
+        """The subscriber will not get it: dead letter, or parked. It keeps its place (and lane) for that."""
+        self._note("failed", attempt, message=failure.message)
+        self._meters.given_up[failure.reason].v += 1
+        if self._plan.dead_letter is None:
+            self._park(attempt, failure)
+            return
+        onward = self._follow(attempt, 1)
+        onward.failure = failure
+        self._start(onward)
+
+    def _dead_letter_answered(self, attempt: Attempt, status: int, failure: Failure) -> None:
+        assert self._subscription is not None
+        verdict = judge(status)
+        policy = self._plan.trigger.delivery
+        if verdict is Verdict.DELIVERED:
+            self._subscription.park(attempt.delivery, failure, "dead-lettered")
+            self._meters.dead_lettered.v += 1
+            self._note("dead-lettered", attempt, duration_s=self._clock() - attempt.started)
+            self._release(attempt)
+        elif verdict is Verdict.AGAIN and attempt.number <= policy.retry:
+            self._note("failed", attempt, message=f"dead-letter sink: {attempt.error or status}")
+            self._later(attempt, status, 1 + policy.retry + attempt.number + 1, failure)
+        else:
+            why = f"dead-letter sink {attempt.post.url}: {attempt.error or status} after {attempt.number} attempts"
+            self._meters.given_up["dead-letter"].v += 1
+            self._park(
+                attempt,
+                Failure(
+                    reason="dead-letter", code=failure.code, dest=failure.dest, data=failure.data,
+                    message=f"{failure.message}; {why}" if failure.message else why,
+                    attempts=failure.attempts, at=self._wall(),
+                ),
+            )  # fmt: skip
+
+    def _later(self, attempt: Attempt, status: int, number: int, failure: Failure | None) -> None:
+        """number: what the store is told; beyond 1 + retry it is the dead-letter sink's (see `_recall`)."""
+        assert self._subscription is not None
+        policy = self._plan.trigger.delivery
+        asked = None
+        for name, value in attempt.fields:
+            if len(name) == 11 and name.lower() == b"retry-after":
+                asked = value
+        wall = self._wall()
+        wait = wait_s(
+            policy, attempt.number, self._engine.random,
+            status=status, retry_after=asked, now=wall, full_jitter=self._ramp.down,
+        )  # fmt: skip
+        self._meters.retried.v += 1
+        if self.ordered:
+            self._subscription.later(attempt.delivery, due_at=wall + wait, attempt=number, keep=True)
+            onward = self._follow(attempt, attempt.number + 1)
+            onward.failure = failure
+            onward.due = self._clock() + wait
+            self._sleep(onward)
+            self._pump()
+            return
+        if failure is not None and len(self._failures) < self._settings.retry_waiting_max:
+            self._failures[attempt.delivery.position] = failure
+        self._subscription.later(attempt.delivery, due_at=wall + wait, attempt=number)
+        self._release(attempt)
+
+    def _park(self, attempt: Attempt, failure: Failure) -> None:
+        assert self._subscription is not None
+        self._subscription.park(attempt.delivery, failure)
+        self._meters.parked.v += 1
+        self._note("parked", attempt, message=f"{failure.reason}: {failure.message}")
+        self._release(attempt)
+
+    def _expired(self, attempt: Attempt) -> None:
+        assert self._subscription is not None
+        self._subscription.settle(attempt.delivery)
+        self._meters.expired.v += 1
+        self._note("expired", attempt)
+        self._release(attempt)
+
+    def _release(self, attempt: Attempt) -> None:
+        """The delivery is not ours any more."""
+        assert self._subscription is not None
+        self._held -= 1
+        self._held_bytes -= attempt.size_bytes
+        if self._drained is not None and not (self._in_flight or self._storing):
+            self._drained.set()
+        if self.ordered:
+            self._lanes.free(attempt.lane)
+            self._pump()
+        elif self._queue:
+            self._pump()
+        self._subscription.more()
+
+    # ---- time -------------------------------------------------------------------------------------
+
+    def on_timer(self, now: float) -> None:
+        if self._closed:
+            return
+        while self._sleeping and self._sleeping[0].due <= now:
+            self._due.append(heapq.heappop(self._sleeping))
+        if self._sleeping:
+            self._engine.timers.at(self, self._sleeping[0].due)
+        self._pump()
+        if self._subscription is not None:
+            self._subscription.more()
+
+    def _sleep(self, attempt: Attempt) -> None:
+        heapq.heappush(self._sleeping, attempt)
+        self._engine.timers.at(self, attempt.due)
+
+    def _tokens(self) -> int:
+        """Attempts that may begin now; when there are none the timer is set for the next."""
+        now = self._clock()
+        self._ramp.refresh(now)
+        buckets = [bucket for bucket in (self._rate, self._ramp.bucket) if bucket is not None]
+        tokens = min((bucket.available(now) for bucket in buckets), default=self._held_max)
+        if tokens <= 0:
+            self._engine.timers.at(self, now + max(bucket.wait_s(now) for bucket in buckets))
+        return tokens
+
+    def _take_token(self) -> None:
+        for bucket in (self._rate, self._ramp.bucket):
+            if bucket is not None:
+                bucket.take()
+
+    # ---- helpers ----------------------------------------------------------------------------------
+
+    def _compile(self, trigger: Trigger, before: _Plan | None = None) -> _Plan:
+        """What did not change is taken over, connections and all."""
+        known = [] if before is None else [p for p in (before.subscriber, before.dead_letter) if p is not None]
+        engine, settings = self._engine, self._settings
+
+        def post(target: Target, *, asks: bool) -> Post:
+            key = Post.key_of(target, trigger.delivery, asks)
+            for old in known:
+                if old.key == key:
+                    return old
+            return Post(engine, target, trigger.delivery, settings, namespace=trigger.namespace, asks=asks)
+
+        subscriber = post(trigger.subscriber, asks=True)
+        sink = post(trigger.dead_letter, asks=False) if trigger.dead_letter is not None else None
+        return _Plan(trigger, subscriber, sink)
+
+    def _apply(self, trigger: Trigger) -> None:
+        self._in_flight_max = trigger.max_in_flight or self._settings.max_in_flight
+        self._held_max = self._settings.ordered_waiting_max if self.ordered else self._in_flight_max
+        rate = trigger.rate_per_s
+        if not rate:
+            self._rate = None
+        elif self._rate is None or self._rate.rate_per_s != rate:
+            self._rate = Bucket(rate, self._clock())
+        policy = trigger.delivery  # after a restart no wait is longer than the longest that was asked for (BR-24)
+        self._wait_max = max(policy.max_backoff_s, policy.retry_after_max_s or 0.0) * (1.0 + JITTER)
+        self._stopped = trigger.paused or self._draining or self._closed
+
+    def _forget_posts(self) -> None:
+        """Of older plans, where nothing is on its way any more."""
+        for post in [post for post in self._posts if not len(post.line)]:
+            self._posts.remove(post)
+            post.line.close()
+
+    def _cut(self) -> None:
+        self._stopped = True
+        self._engine.timers.forget(self)
+        for post in (self._plan.subscriber, self._plan.dead_letter, *self._posts):
+            if post is not None:
+                post.line.close()
+        self._posts.clear()
+
+    def _follow(self, attempt: Attempt, number: int) -> Attempt:
+        return Attempt(self, attempt.delivery, number, attempt.size_bytes, attempt.lane)
+
+    def _failure(self, attempt: Attempt, reason: str, code: int, message: str) -> Failure:
+        return Failure(
+            reason=reason, code=code, dest=attempt.post.url, data=attempt.body[:DATA_BYTES_MAX],
+            message=message or (f"answered {code}" if code else "no answer"), attempts=attempt.number, at=self._wall(),
+        )  # fmt: skip
+
+    def _note(self, what: str, attempt: Attempt, *, duration_s: float = 0.0, message: str = "") -> None:
+        delivery = attempt.delivery
+        attributes = delivery.record.event.attributes
+        self._journal.note(
+            Fact(
+                self._wall(), what, self._broker, attributes["id"], attributes["source"], attributes["type"],
+                self.name, delivery.position, attempt.number, attempt.status, duration_s, message,
+            )
+        )  # fmt: skip
