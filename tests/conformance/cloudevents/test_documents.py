@@ -26,7 +26,7 @@ REQUIRED = {"specversion": "1.0", "type": "com.example.someevent", "source": "/m
 def fields(text: str) -> list[tuple[bytes, bytes]]:
     return [
         (name.encode(), value.strip().encode())
-        for name, _, value in (line.partition(":") for line in text.strip().splitlines())
+        for name, _, value in (line.partition(":") for line in map(str.strip, text.strip().splitlines()))
     ]
 
 
