@@ -3,13 +3,13 @@
 Path: an embedder's program → [sdk] → ingress, and back; never on the way of an event through the broker.
 
 `to_sdk` keeps the payload's bytes: the SDK's `get_data()` gives what was sent, and its bindings send that on. What the
-SDK cannot hold: fractions of a second beyond the sixth digit, and the 60th second of a leap second.
+SDK cannot hold: fractions of a second beyond the sixth digit, the second of a leap second, the year 0.
 
 Source: design/ecosystem.md §1.2; spec/eventing.md §1.4.
 """
 
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -65,7 +65,7 @@ def from_sdk(event: "BaseCloudEvent") -> Event:
 def _datetime(text: str) -> datetime:
     """RFC 3339, as far as datetime goes."""
     text = _LEAP_SECOND.sub(":59.999999", _FRACTION.sub(r"\1", text.upper()))
-    return datetime.fromisoformat(text)
+    return datetime.fromisoformat(text) if text[:4] != "0000" else datetime.min.replace(tzinfo=UTC)
 
 
 def _text(name: str, value: object) -> str:

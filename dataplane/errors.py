@@ -12,13 +12,19 @@
     │   ├── BodyTooLarge          413
     │   ├── RequestTimeout        408  the client did not finish its head or body in time
     │   ├── NoRoute               404  no revision answers this host and path
+    │   ├── NoBroker              404  no broker of this name
     │   ├── BadEvent              400  no sound CloudEvent; `reason` says which rule
+    │   ├── HopsExhausted         400  an event that went around too often
     │   ├── UnsupportedFormat     415  a CloudEvent in another format than JSON
+    │   ├── UnsupportedCoding     415  an event's body in a Content-Encoding
     │   └── ClientGone            499  nobody left to answer; metrics only
     ├── Overloaded                we chose not to serve: 503 + Retry-After
     │   ├── QueueFull             503  more waiters than depth_max, or their bytes over the bound
     │   ├── QueueTimeout          504  waited longer than the revision allows
     │   ├── TooManyConnections    503
+    │   ├── RateLimited           429  a broker's rate
+    │   ├── AppendingFull         503  too many bytes received and not durable yet
+    │   ├── BrokerNotReady        503  a broker whose log is not open yet
     │   └── Draining              503  this process is going away
     ├── UpstreamFault             the pod's doing
     │   ├── NoCapacity            503  the revision cannot serve (failed, or nobody scales it)
@@ -29,7 +35,8 @@
     │   └── UpstreamProtocol      502  what came back is not HTTP
     ├── StoreFault                an event store cannot keep its promise now: 503 + Retry-After, nothing was accepted
     │   ├── StoreUnavailable      away, restarting, or too slow
-    │   └── StoreFull             disk, quota or memory
+    │   ├── StoreFull             disk, quota or memory
+    │   └── AppendTimeout         it did not say in time that an event is durable; it may become so
     └── ConfigFault               found while loading; never raised on the data path
 
 A programming error is not in this tree: it is an AssertionError, and it may end the connection, never the process.
@@ -99,6 +106,14 @@ class NoRoute(ClientFault):
     code, status = "no_route", 404
 
 
+class NoBroker(ClientFault):
+    code, status = "no_broker", 404
+
+
+class HopsExhausted(ClientFault):
+    code = "hops_exhausted"
+
+
 class BadEvent(ClientFault):
     """400. `reason` is one of a fixed set of words, `message` is for people, `index` counts within a batch from 0."""
 
@@ -113,6 +128,10 @@ class BadEvent(ClientFault):
 
 class UnsupportedFormat(ClientFault):
     code, status = "unsupported_event_format", 415
+
+
+class UnsupportedCoding(ClientFault):
+    code, status = "unsupported_content_coding", 415
 
 
 class ClientGone(ClientFault):
@@ -133,6 +152,18 @@ class QueueTimeout(Overloaded):
 
 class TooManyConnections(Overloaded):
     code = "too_many_connections"
+
+
+class RateLimited(Overloaded):
+    code, status = "rate_limited", 429
+
+
+class AppendingFull(Overloaded):
+    code = "appending_full"
+
+
+class BrokerNotReady(Overloaded):
+    code = "broker_not_ready"
 
 
 class Draining(Overloaded):
@@ -179,6 +210,10 @@ class StoreUnavailable(StoreFault):
 
 class StoreFull(StoreFault):
     code, retry_after_s = "store_full", 5
+
+
+class AppendTimeout(StoreFault):
+    code = "append_timeout"
 
 
 class ConfigFault(DataplaneError):

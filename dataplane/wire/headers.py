@@ -14,6 +14,8 @@ Headers = list[tuple[bytes, bytes]]
 
 HEAD_BYTES_MAX = 32 * 1024  # Envoy 60 KiB, nginx 4 × 8 KiB
 FIELDS_MAX = 100
+EVENT_HEAD_BYTES_MAX = 72 * 1024  # an event of 64 KiB that is all attributes must be taken (spec/eventing.md §1.6)
+EVENT_FIELDS_MAX = 512
 NAMES_MAX = 4096  # learned names per table; beyond it a name is judged anew each time
 NAME_BYTES_MAX = 128  # of a learned name: NAMES_MAX of 30 KiB each would be memory that a client holds for good
 HOST_BYTES_MAX = 262  # a DNS name of 253, its final dot, a port; and some
@@ -154,6 +156,21 @@ def from_hop() -> FieldTable:
         b"user-agent": Field.USER_AGENT,
     }
     return FieldTable(known, strict=False)
+
+
+def from_producer() -> FieldTable:
+    """Who sends events to a broker, and probes of it: each attribute of an event may be a field."""
+    known = {
+        **_FRAMING,
+        b"k-network-probe": Field.NETWORK_PROBE,
+        b"k-network-hash": Field.NETWORK_HASH,
+        b"k-kubelet-probe": Field.KUBELET_PROBE,
+        b"user-agent": Field.USER_AGENT,
+    }
+    table = FieldTable(known, strict=False)
+    table.head_bytes_max = EVENT_HEAD_BYTES_MAX
+    table.fields_max = EVENT_FIELDS_MAX
+    return table
 
 
 def from_upstream() -> FieldTable:
