@@ -14,7 +14,6 @@ Source: architecture.md "The parts", "What it feels like".
 import asyncio
 import logging
 import os
-import secrets
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -72,7 +71,7 @@ async def up(ground: Ground, options: UpOptions) -> None:
 
     lock = Lock(options.data)
     life.on_stop("lock", _sync(lock.release))
-    token = _token(options.data)
+    token = instance.token(options.data)
     store = _store(settings, options.data)
     life.on_stop("store", store.close)
     life.on_stop("tasks", tasks.close)
@@ -271,19 +270,6 @@ def _store(settings: UpSettings, data: Path) -> Store:
         return SqliteStore(data / "state.db")
     except StoreFailed as error:
         raise ConfigFault(str(error)) from None
-
-
-def _token(data: Path) -> Redacted:
-    """The same for every run on a data directory, so that a kubeconfig stays good."""
-    path = data / "token"
-    try:
-        text = path.read_text().strip()
-    except FileNotFoundError:
-        text = ""
-    if not text:
-        text = secrets.token_urlsafe(32)
-        instance.write_private(path, text + "\n")
-    return Redacted(text)
 
 
 def _sync(work: Callable[[], None]) -> Callable[[], Awaitable[None]]:

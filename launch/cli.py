@@ -26,6 +26,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "traffic": ("launch.commands.traffic", "Split the traffic of a Service between revisions."),
     "scale": ("launch.commands.scale", "Set the scale bounds of a Service (makes a new revision)."),
     "invoke": ("launch.commands.invoke", "Send one request to a Service."),
+    "send": ("launch.commands.send", "Send a CloudEvent to a broker."),
+    "events": ("launch.commands.events", "Look at events: tail, trace, parked, redrive, replay."),
     "kubeconfig": ("launch.commands.kubeconfig", "Print the path of the kubeconfig of the running instance."),
     "doctor": ("launch.commands.doctor", "Check this machine; each finding ends with its fix."),
     "config": ("launch.commands.config", "Print the settings in force and where each came from."),
@@ -37,6 +39,7 @@ HOPS: dict[str, tuple[str, str]] = {
     "activator": ("launch.commands.activator", "Run the activator alone (hop 2)."),
     "queueproxy": ("launch.commands.queueproxy", "Run the queue-proxy beside a pod (hop 3)."),
     "autoscaler": ("launch.commands.autoscaler", "Run the autoscaler alone."),
+    "broker": ("launch.commands.broker", "Run a broker alone: ingress, dispatcher or both."),
 }
 _EVERY = COMMANDS | HOPS
 
@@ -78,7 +81,7 @@ class LazyGroup(click.Group):
 )
 @click.option("--data", metavar="DIR", default=None, help="Directory of the instance, for every command that has one.")
 def cli(data: str | None) -> None:
-    """Knative Services on one machine.
+    """Knative Services and Eventing on one machine.
 
     \b
     dataplane up -f examples/hello/

@@ -11,6 +11,7 @@ Source: architecture.md "The four contracts" 1, 2.
 import asyncio
 import os
 import socket
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -25,6 +26,7 @@ from dataplane.runtime.snapshotfile import FileWatcher
 from dataplane.runtime.watch import Follower, OnChange
 from dataplane.telemetry.logs import Redacted
 from dataplane.wire.stats import Stat
+from launch.instance import Lock
 from launch.startup import Ground
 
 FIRST_SNAPSHOT_S = 30.0
@@ -217,6 +219,54 @@ async def activator(ground: Ground, options: ActivatorOptions) -> None:
     say_ready(http=address)
 
 
+class BrokerOptions(NamedTuple):
+    """role: all, ingress or dispatcher."""
+
+    http: str
+    admin: str
+    source: Source
+    data: Path
+    role: str = "all"
+
+
+async def broker(ground: Ground, options: BrokerOptions) -> None:
+    """The event path alone. `dataplane events --data DIR` finds it by the instance file that it writes."""
+    from broker.settings import BrokerSettings
+    from launch.eventing import Eventing, Inspection
+
+    life = ground.life
+    tasks = Tasks("broker")
+    life.on_stop("tasks", tasks.close)
+    lock = Lock(options.data)
+    life.on_stop("lock", _sync(lock.release))
+    settings = ground.settings.section("broker", BrokerSettings)
+    if options.role != "all" and settings.store in ("memory", "sqlite"):
+        raise ConfigFault(
+            f"--role {options.role}: the {settings.store} store belongs to one process; "
+            "halves need --set broker.store=redis or kafka"
+        )
+    eventing = Eventing(ground, settings=settings, data=options.data, dispatch=options.role != "ingress")
+    feed = Feed(ground, options.source, tasks)
+    await feed.start(eventing.apply)
+    checks: dict[str, Check] = {
+        "snapshot": feed.not_ready,
+        "stores": eventing.service.not_ready,
+        "draining": lambda: "draining" if life.ending else "",
+    }
+    await _admin(ground, options.admin, checks, feed)
+    inspection = Inspection(options.data, eventing)
+    life.on_stop("inspection", inspection.close)
+    api = await inspection.start()
+    life.on_stop("eventing", eventing.close, within_s=120.0)
+    await eventing.service.settled(FIRST_SNAPSHOT_S)
+    if options.role == "dispatcher":
+        say_ready(api=api)
+        return
+    http = await eventing.listen(*split_address(options.http))
+    inspection.write(http=url_of(http), api=url_of(api), started_at=ground.clock.wall())
+    say_ready(http=http, api=api)
+
+
 async def autoscaler(ground: Ground, token: Redacted, admin_address: str) -> None:
     """Beside the path: stats in, decisions out."""
     from autoscaler.service import Service
@@ -244,6 +294,13 @@ async def _admin(ground: Ground, address: str, checks: dict[str, Check], feed: F
     admin = Admin(address=address, registry=ground.registry, checks=checks, snapshot=lambda: feed.snapshot)
     await admin.start()
     ground.life.on_stop("admin", admin.stop)
+
+
+def _sync(work: Callable[[], None]) -> Callable[[], Awaitable[None]]:
+    async def run() -> None:
+        work()
+
+    return run
 
 
 def hold_on(ground: Ground, lifeline: int) -> None:

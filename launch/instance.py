@@ -8,10 +8,14 @@ The lock is flock(2): the kernel drops it with the process, however that ended, 
 import fcntl
 import json
 import os
+import secrets
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
+
+if TYPE_CHECKING:
+    from dataplane.telemetry.logs import Redacted
 
 
 class Failure(click.ClickException):
@@ -106,6 +110,21 @@ def write_private(path: Path, text: str) -> None:
     with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
         file.write(text)
     fresh.replace(path)
+
+
+def token(data: Path) -> "Redacted":
+    """The API token of a data directory, made at first; the same for every run, so that a kubeconfig stays good."""
+    from dataplane.telemetry.logs import Redacted
+
+    path = data / "token"
+    try:
+        text = path.read_text().strip()
+    except FileNotFoundError:
+        text = ""
+    if not text:
+        text = secrets.token_urlsafe(32)
+        write_private(path, text + "\n")
+    return Redacted(text)
 
 
 class Lock:
