@@ -11,8 +11,10 @@ Source: spec/serving.md §13.2–13.8, §4 (config-gc), §2.5 (config-domain).
 import re
 from collections.abc import Callable, Mapping
 
+from controlplane import broker_defaults
 from controlplane import config_data as read
 from controlplane import knative_settings as settings
+from controlplane.broker_config import parse_defaults
 from controlplane.config_data import Data, V
 from controlplane.go_text import (
     duration_ns,
@@ -34,6 +36,8 @@ _DOMAIN = re.compile(r"(?=.{1,253}\Z)[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?(\.[a-z0-
 def parse(configmaps: Mapping[str, Data], *, domain: str = "localhost") -> settings.KnativeConfig:
     """Read ConfigMaps (name → data) of namespace knative-serving; a missing one means its defaults.
 
+    `config-br-defaults` is of namespace knative-eventing: the caller looks there for it.
+
     Args:
         domain: the default domain when config-domain has none without a selector.
 
@@ -49,6 +53,7 @@ def parse(configmaps: Mapping[str, Data], *, domain: str = "localhost") -> setti
         gc=_read(configmaps, "config-gc", _gc),
         domain=_read(configmaps, "config-domain", lambda data: _domain(data, domain)),
         observability=_read(configmaps, "config-observability", _observability),
+        brokers=parse_defaults(configmaps.get(broker_defaults.NAME, {})),
     )
 
 

@@ -1,6 +1,6 @@
 """The control plane but for its API and its pods: configuration, publisher, scale desk and reconcilers, wired.
 
-Path: launch → [control] → configmaps, publish.py, scaledesk.py, reconcile/loop.py.
+Path: launch → [control] → configmaps, publish.py, scaledesk.py, brokerdesk.py, reconcile/loop.py.
 
 Source: architecture.md "The parts".
 """
@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from controlplane.brokerdesk import BrokerDesk
 from controlplane.publish import Publisher
 from controlplane.reconcile.configmaps import LiveConfig
 from controlplane.reconcile.loop import ControlLoop
@@ -23,14 +24,20 @@ from dataplane.telemetry.metrics import Registry
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True):
-    """Where Services are found. url_port: of the gateway's external listener, shown in URLs when it is not 80."""
+    """Where Services and Brokers are found.
+
+    url_port: of the gateway's external listener, shown in URLs when it is not 80. broker_url: of the brokers' ingress
+    as it can be reached from this machine (`http://127.0.0.1:8082`), without a path; "" = no broker process runs here.
+    """
 
     domain: str = "localhost"
     url_port: int = 80
+    broker_url: str = ""
 
 
 class Control:
-    """Give `publisher.endpoints` to the kubelet, `publisher.subscribe` and `desk` to hops of this process."""
+    """Give `publisher.endpoints` to the kubelet, `publisher.subscribe` and `desk` to hops of this process, and what
+    broker processes report to `brokers`."""
 
     def __init__(
         self,
@@ -48,6 +55,7 @@ class Control:
         self.config = LiveConfig(store=store, domain=place.domain)
         self._unwatch = store.watch(self._configured)
         self.desk = ScaleDesk(store=store, clock=clock, changed=lambda revision: self.loop.scaled(revision))
+        self.brokers = BrokerDesk(store=store, changed=lambda kind, key: self.loop.reported(kind, key))
         self.publisher = Publisher(
             store=store,
             config=self.config,
@@ -63,6 +71,8 @@ class Control:
             in_flight=in_flight,
             suffix=suffixes(source),
             url_port=place.url_port,
+            broker_url=place.broker_url.rstrip("/"),
+            reported=self.brokers.reported,
         )
         self.view = View(store, facts)
         self.loop = ControlLoop(store=store, view=self.view, loop=loop, clock=clock, source=source, registry=registry)
@@ -77,6 +87,7 @@ class Control:
         await self.loop.close()
         self.publisher.close()
         self.desk.close()
+        self.brokers.close()
 
     def _configured(self, change: Change) -> None:
         if self.config.concerns(change) and self.config.read():

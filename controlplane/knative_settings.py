@@ -16,6 +16,7 @@ from typing import Literal
 import msgspec
 
 from controlplane.annotations import CLUSTER_LOCAL, KPA, VISIBILITY_LABEL
+from controlplane.broker_defaults import BrokerDefaults
 
 NAMESPACE = "knative-serving"
 CLUSTER_DOMAIN = "cluster.local"
@@ -240,6 +241,7 @@ class KnativeConfig(_Settings, frozen=True, kw_only=True):
     gc: GC = GC()
     domain: Domain = msgspec.field(default_factory=Domain)
     observability: Observability = Observability()
+    brokers: BrokerDefaults = BrokerDefaults()
 
     @classmethod
     def with_domain(cls, domain: str) -> "KnativeConfig":

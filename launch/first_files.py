@@ -22,7 +22,7 @@ from dataplane.resources.serving import Service
 
 log = logging.getLogger(__name__)
 
-NAMESPACES = ("default", "knative-serving")
+NAMESPACES = ("default", "knative-serving", "knative-eventing")
 MANAGER = "dataplane-up"
 SETTLE_S = 30.0  # then `up` says ready although a Service is not: its pods may take minutes to start
 

@@ -8,7 +8,7 @@ parent's user annotations instead of getting their own.
 A user who leaves out the creator or lastModifier annotation keeps the stored one (upstream refuses that as a change of
 an immutable value, which makes `kubectl replace -f` fail on every manifest).
 
-Source: spec/serving.md §1.9, §2.1–2.4, §5.
+Source: spec/serving.md §1.9, §2.1–2.4, §5; spec/eventing.md §12.
 """
 
 from collections.abc import Iterable
@@ -16,11 +16,12 @@ from collections.abc import Iterable
 import msgspec
 
 from controlplane import annotations as keys
-from controlplane.admission import defaults, validate_core, validate_serving
+from controlplane.admission import defaults, defaults_eventing, validate_core, validate_eventing, validate_serving
 from controlplane.admission.fielderror import FieldError, merged, other, under
 from controlplane.admission.validate_metadata import creator_and_modifier
 from controlplane.knative_settings import KnativeConfig
 from dataplane.resources.core import ConfigMap, Namespace, Pod, Secret
+from dataplane.resources.eventing import Broker, Trigger
 from dataplane.resources.meta import ObjectMeta, Resource
 from dataplane.resources.serving import Configuration, Revision, Route, Service
 
@@ -70,6 +71,10 @@ def _defaulted(new: Resource, old: Resource | None, config: KnativeConfig) -> Re
     if isinstance(new, Revision) and old is None:
         links = config.defaults.enable_service_links
         return replace(new, spec=defaults.revision_spec(new.spec, new.metadata, config, service_links=links))
+    if isinstance(new, Broker):
+        return defaults_eventing.broker(new, old if isinstance(old, Broker) else None, config.brokers)
+    if isinstance(new, Trigger):
+        return defaults_eventing.trigger(new)
     return defaults.secret(new) if isinstance(new, Secret) else new
 
 
@@ -109,6 +114,10 @@ def _errors(new: Resource, old: Resource | None, config: KnativeConfig, internal
             if old is None and not internal:
                 return [other("a Revision is created by changing the template of its Service or Configuration", "kind")]
             return validate_serving.revision(new, old if isinstance(old, Revision) else None, config)
+        case Broker():
+            return validate_eventing.broker(new, old if isinstance(old, Broker) else None, config.brokers)
+        case Trigger():
+            return validate_eventing.trigger(new, old if isinstance(old, Trigger) else None)
         case ConfigMap():
             return validate_core.config_map(new, old if isinstance(old, ConfigMap) else None)
         case Secret():

@@ -2,8 +2,9 @@
 
 Path: admit.py → [validate_core].
 
-A ConfigMap of Knative's own (`config-autoscaler` … in namespace knative-serving) must parse: a bad one is refused when
-it is written, and whoever runs keeps the values before it. Values of Secrets never appear in a message.
+A ConfigMap of Knative's own (`config-autoscaler` … in namespace knative-serving, `config-br-defaults` in
+knative-eventing) must parse: a bad one is refused when it is written, and whoever runs keeps the values before it.
+Values of Secrets never appear in a message.
 
 Source: spec/serving.md §13 (last line), §12.1; Kubernetes core/v1.
 """
@@ -12,7 +13,7 @@ import base64
 import binascii
 from collections.abc import Iterator, Mapping
 
-from controlplane import config_maps, knative_settings
+from controlplane import broker_defaults, config_maps, knative_settings
 from controlplane.admission.fielderror import FieldError, invalid, missing, other, under
 from controlplane.admission.fields import difference
 from controlplane.admission.names import config_key, dns1123_label, dns1123_subdomain
@@ -46,7 +47,8 @@ def config_map(new: ConfigMap, old: ConfigMap | None) -> Iterator[FieldError]:
     if old is not None and old.immutable:
         yield from _frozen(old.data != new.data or old.binary_data != new.binary_data, new.immutable, "data")
     meta = new.metadata
-    if meta.namespace == knative_settings.NAMESPACE and meta.name in config_maps.NAMES:
+    of_serving = meta.namespace == knative_settings.NAMESPACE and meta.name in config_maps.NAMES
+    if of_serving or (meta.namespace, meta.name) == (broker_defaults.NAMESPACE, broker_defaults.NAME):
         try:
             config_maps.parse({meta.name: new.data})
         except ConfigFault as fault:

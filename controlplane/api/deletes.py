@@ -23,7 +23,7 @@ from dataplane.resources.meta import Resource
 
 GRACE_S = 30  # of a pod that says nothing
 FOREGROUND = "foregroundDeletion"  # Kubernetes' name of the finalizer
-KEPT_NAMESPACES = frozenset({"default", "knative-serving"})
+KEPT_NAMESPACES = frozenset({"default", "knative-serving", "knative-eventing"})
 
 Policy = Literal["Background", "Foreground", "Orphan"]
 _POLICIES: dict[str, Policy] = {"Background": "Background", "Foreground": "Foreground", "Orphan": "Orphan"}

@@ -7,12 +7,15 @@ Source: spec/serving.md §13 ("bad config map = rejected at write; running compo
 
 import logging
 
+from controlplane import broker_defaults
 from controlplane.knative_config import NAMES, NAMESPACE, KnativeConfig, parse
 from controlplane.store.contract import Change, Key, Store
 from dataplane.errors import ConfigFault
 from dataplane.resources.core import ConfigMap
 
 log = logging.getLogger(__name__)
+
+_PLACES = (*((NAMESPACE, name) for name in NAMES), (broker_defaults.NAMESPACE, broker_defaults.NAME))
 
 
 class LiveConfig:
@@ -30,13 +33,13 @@ class LiveConfig:
         return self._value
 
     def concerns(self, change: Change) -> bool:
-        return change.key.kind == "ConfigMap" and change.key.namespace == NAMESPACE and change.key.name in NAMES
+        return change.key.kind == "ConfigMap" and (change.key.namespace, change.key.name) in _PLACES
 
     def read(self) -> bool:
         """Read the ConfigMaps again; True when the value is another one. A fault is logged and changes nothing."""
         found: dict[str, dict[str, str]] = {}
-        for name in NAMES:
-            one = self._store.get(Key("", "ConfigMap", NAMESPACE, name))
+        for namespace, name in _PLACES:
+            one = self._store.get(Key("", "ConfigMap", namespace, name))
             if isinstance(one, ConfigMap):
                 found[name] = one.data
         try:

@@ -11,12 +11,23 @@ Source: reliability.md CP-07; spec/serving.md §1.6, §4.
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple, TypeVar
 
-from controlplane.reconcile import autoscaler, configuration, labeler, ownership, replicas, revision, route, service
+from controlplane.reconcile import (
+    autoscaler,
+    broker,
+    configuration,
+    labeler,
+    ownership,
+    replicas,
+    revision,
+    route,
+    service,
+    trigger,
+)
 from controlplane.reconcile.naming import ROUTES, names_in
 from controlplane.reconcile.outcome import NOTHING, Outcome, controller_of, key_for
 from controlplane.reconcile.view import View
 from controlplane.store.contract import Change, Key
-from dataplane.resources import serving
+from dataplane.resources import eventing, serving
 from dataplane.resources.core import Pod
 from dataplane.resources.meta import Resource
 
@@ -89,6 +100,18 @@ def _of_route(change: Change, view: View) -> Iterator[Key]:
         yield from (key for key in view.referring(change.key) if key.kind == "Route")
 
 
+def _of_broker(change: Change, view: View) -> Iterator[Key]:
+    if isinstance(change.object, eventing.Broker):
+        yield change.key
+    yield from (key for key in view.referring(change.key) if key.kind == "Broker" and key != change.key)
+
+
+def _of_trigger(change: Change, view: View) -> Iterator[Key]:
+    if isinstance(change.object, eventing.Trigger):
+        yield change.key
+    yield from (key for key in view.referring(change.key) if key.kind == "Trigger" and key != change.key)
+
+
 def _of_labeler(change: Change, view: View) -> Iterator[Key]:
     yield from _of_route(change, view)
     if isinstance(change.object, serving.Configuration | serving.Revision):
@@ -113,6 +136,8 @@ AUTOSCALER = Controller(
 )
 REVISION = Controller("revision", serving.Revision, _present(serving.Revision, revision.reconcile), _of_revision)
 ROUTE = Controller("route", serving.Route, _present(serving.Route, route.reconcile), _of_route)
+BROKER = Controller("broker", eventing.Broker, _present(eventing.Broker, broker.reconcile), _of_broker)
+TRIGGER = Controller("trigger", eventing.Trigger, _present(eventing.Trigger, trigger.reconcile), _of_trigger)
 LABELER = Controller("labeler", serving.Route, labeler.reconcile, _of_labeler)
 
 CONTROLLERS: tuple[Controller, ...] = (
@@ -128,5 +153,7 @@ CONTROLLERS: tuple[Controller, ...] = (
     ),
     ROUTE,
     LABELER,
+    BROKER,
+    TRIGGER,
     Controller("service", serving.Service, _present(serving.Service, service.reconcile), _of_service),
 )

@@ -18,7 +18,17 @@ from collections import deque
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from controlplane.reconcile.controllers import AUTOSCALER, CONTROLLERS, LABELER, REPLICAS, REVISION, ROUTE, Controller
+from controlplane.reconcile.controllers import (
+    AUTOSCALER,
+    BROKER,
+    CONTROLLERS,
+    LABELER,
+    REPLICAS,
+    REVISION,
+    ROUTE,
+    TRIGGER,
+    Controller,
+)
 from controlplane.reconcile.events import recorded
 from controlplane.reconcile.meters import WorkMeters
 from controlplane.reconcile.outcome import Outcome, born, key_for
@@ -26,7 +36,7 @@ from controlplane.reconcile.view import View
 from controlplane.store.contract import Change, Conflict, Key, Put, Store, StoreFailed, Write
 from dataplane.clock import Clock
 from dataplane.net.tasks import Tasks
-from dataplane.resources import serving
+from dataplane.resources import eventing, serving
 from dataplane.telemetry.metrics import Registry
 
 log = logging.getLogger(__name__)
@@ -146,6 +156,12 @@ class ControlLoop:
         key = key_for(serving.Route, namespace, name)
         self._enqueue(_Item(ROUTE.name, key))
         self._enqueue(_Item(LABELER.name, key))  # it waits for this, too, and the Route may have nothing to write
+
+    def reported(self, kind: str, key: str) -> None:
+        """A broker process said something about the broker or trigger `namespace/name`."""
+        controller, struct = (BROKER, eventing.Broker) if kind == "broker" else (TRIGGER, eventing.Trigger)
+        namespace, _, name = key.partition("/")
+        self._enqueue(_Item(controller.name, key_for(struct, namespace, name)))
 
     async def quiet(self) -> None:
         """Until nothing is queued or being committed (timers may be waiting)."""

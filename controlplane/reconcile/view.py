@@ -12,13 +12,15 @@ from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
 from controlplane.knative_config import KnativeConfig
+from controlplane.reconcile.destination import wanted_by
 from controlplane.reconcile.naming import ROUTES, names_in
 from controlplane.reconcile.outcome import key_for
 from controlplane.store.contract import Change, Key, Store
-from dataplane.resources import core, serving
+from dataplane.resources import core, eventing, serving
 from dataplane.resources.kinds import KINDS
 from dataplane.resources.meta import Resource
 from dataplane.resources.scaling import Decision
+from dataplane.resources.triggers import Reported
 
 R = TypeVar("R", bound=Resource)
 
@@ -39,6 +41,10 @@ class Facts(NamedTuple):
     in_flight: Callable[[str], int | None]  # by uid of a pod; None = unknown
     suffix: Callable[[], str]  # five characters that no living pod has
     url_port: int = 80  # of the gateway's external listener: shown in URLs when it is not 80
+    broker_url: str = ""  # of the brokers' ingress, without a path; "" = there is none
+    reported: Callable[[str, str], Reported | None] = lambda kind, key: (
+        None
+    )  # what broker processes say (brokerdesk.py)
 
 
 class _Index:
@@ -77,7 +83,7 @@ class View:
         self.events: dict[Key, None] = {}  # oldest first
         self._indexed: dict[Key, Resource] = {}
         self._owned = _Index()  # owner uid → dependents
-        self._referring = _Index()  # Configuration or Revision → Routes, Configurations that name it
+        self._referring = _Index()  # what is named → who names it in its spec
         self._routed = _Index()  # Route → objects whose routes annotation lists it
         self._uids: dict[str, Key] = {}
 
@@ -121,7 +127,7 @@ class View:
         return self._uids.get(uid)
 
     def referring(self, key: Key) -> tuple[Key, ...]:
-        """Routes whose spec or status, and Configurations whose template, names this Configuration or Revision."""
+        """Who names this object: Routes and Configurations name Configurations and Revisions, Triggers anything."""
         return self._referring.get(key)
 
     def routed(self, route: Key) -> tuple[Key, ...]:
@@ -156,6 +162,8 @@ class View:
         words: list[tuple[_Index, object]] = [(self._owned, ref.uid) for ref in one.metadata.owner_references]
         if isinstance(one, serving.Route):
             words += [(self._referring, key) for key in references(one)]
+        elif isinstance(one, eventing.Broker | eventing.Trigger):
+            words += [(self._referring, key) for key in wanted_by(one)]
         elif isinstance(one, serving.Revision | serving.Configuration):
             if isinstance(one, serving.Configuration) and one.spec.template.metadata.name:
                 named = key_for(serving.Revision, one.metadata.namespace, one.spec.template.metadata.name)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from dataplane.resources import core, serving
+from dataplane.resources import core, eventing, serving
 from dataplane.resources.meta import Condition, Resource, condition
 
 Cells = Callable[[Resource], tuple[object, ...]]
@@ -77,6 +77,19 @@ def _route(one: Resource) -> tuple[object, ...]:
     return (one.status.url, *_ready(one.status.conditions))
 
 
+def _broker(one: Resource) -> tuple[object, ...]:
+    assert isinstance(one, eventing.Broker)
+    s = one.status
+    class_ = one.metadata.annotations.get(eventing.BROKER_CLASS, "")
+    return (s.address.url if s.address else "", None, *_ready(s.conditions), class_)
+
+
+def _trigger(one: Resource) -> tuple[object, ...]:
+    assert isinstance(one, eventing.Trigger)
+    broker = one.spec.broker or (one.spec.broker_ref.name if one.spec.broker_ref else "")
+    return (broker, one.status.subscriber_uri, None, *_ready(one.status.conditions))
+
+
 def _autoscaler(one: Resource) -> tuple[object, ...]:
     assert isinstance(one, serving.PodAutoscaler)
     return (one.status.desired_scale, one.status.actual_scale, *_ready(one.status.conditions))
@@ -122,6 +135,7 @@ def _event(one: Resource) -> tuple[object, ...]:
 _READY = (Column("Ready"), Column("Reason"))
 _AGE = Column("Age", "age")
 _SERVING = ("all", "knative", "serving")
+_EVENTING = ("all", "knative", "eventing")
 
 KINDS: tuple[Kind, ...] = (
     Kind(
@@ -181,6 +195,30 @@ KINDS: tuple[Kind, ...] = (
         status=True,
         cells=_route,
         columns=(Column("URL"), *_READY),
+    ),
+    Kind(
+        group=eventing.GROUP,
+        version="v1",
+        kind="Broker",
+        plural="brokers",
+        singular="broker",
+        struct=eventing.Broker,
+        categories=_EVENTING,
+        status=True,
+        cells=_broker,
+        columns=(Column("URL"), _AGE, *_READY, Column("Class", priority=1)),
+    ),
+    Kind(
+        group=eventing.GROUP,
+        version="v1",
+        kind="Trigger",
+        plural="triggers",
+        singular="trigger",
+        struct=eventing.Trigger,
+        categories=_EVENTING,
+        status=True,
+        cells=_trigger,
+        columns=(Column("Broker"), Column("Subscriber_URI"), _AGE, *_READY),
     ),
     Kind(
         group="autoscaling.internal.knative.dev",

@@ -1,0 +1,82 @@
+"""Broker and Trigger → what broker processes must know of them: resolved, merged, as numbers. Pure.
+
+Path: publish.py → [compile_eventing] → dataplane/resources/triggers.py → broker/service.py.
+
+Compiled from status as far as it holds what was resolved, so that what cannot be read or resolved now changes nothing
+that runs, over restarts too. What never had a configuration or subscriber is not there yet.
+
+Source: spec/eventing.md §8.1, §10.4, §12.
+"""
+
+from typing import cast
+
+from controlplane import delivery
+from controlplane.broker_config import STORE, from_written
+from controlplane.broker_defaults import CLASSES
+from dataplane.errors import ConfigFault
+from dataplane.resources import eventing
+from dataplane.resources.triggers import Broker, Target, Trigger
+
+
+def broker(one: eventing.Broker) -> Broker | None:
+    """None: somebody else's class, or its configuration was never read."""
+    meta, status = one.metadata, one.status
+    class_ = meta.annotations.get(eventing.BROKER_CLASS, "")
+    if class_ not in CLASSES or STORE not in status.annotations:
+        return None
+    found = from_written(status.annotations)
+    return Broker(
+        namespace=meta.namespace,
+        name=meta.name,
+        uid=meta.uid,
+        store=CLASSES[class_],
+        settings=found.settings,
+        config=found.config,
+    )
+
+
+def trigger(one: eventing.Trigger, of: eventing.Broker) -> Trigger | None:
+    """None: its subscriber is not resolved. Raises ConfigFault: an annotation or duration that admission refuses."""
+    meta, spec, status = one.metadata, one.spec, one.status
+    if not status.subscriber_uri:
+        return None
+    annotations = meta.annotations
+    try:
+        return Trigger(
+            namespace=meta.namespace,
+            name=meta.name,
+            broker=of.metadata.name,
+            uid=meta.uid,
+            subscriber=Target(
+                url=status.subscriber_uri, ca_certs=status.subscriber_ca_certs, audience=status.subscriber_audience
+            ),
+            filters=filters(spec),
+            dead_letter=_dead_letter(status),
+            delivery=delivery.policy(spec.delivery if spec.delivery is not None else of.spec.delivery, annotations),
+            ordered=delivery.ordered(annotations),
+            max_in_flight=delivery.max_in_flight(annotations),
+            rate_per_s=delivery.rate_per_s(annotations),
+            start=delivery.start(annotations),
+            paused=delivery.paused(annotations),
+        )
+    except ValueError as fault:
+        raise ConfigFault(str(fault)) from None
+
+
+def filters(spec: eventing.TriggerSpec) -> tuple[dict[str, object], ...]:
+    """spec.filters replaces spec.filter when there are any (spec §8.1)."""
+    if spec.filters:
+        return spec.filters
+    if spec.filter is None or not spec.filter.attributes:
+        return ()
+    return ({"attributes": cast(dict[str, object], spec.filter.attributes)},)
+
+
+def _dead_letter(status: eventing.TriggerStatus) -> Target | None:
+    if not status.dead_letter_sink_uri:
+        return None
+    return Target(
+        url=status.dead_letter_sink_uri,
+        ca_certs=status.dead_letter_sink_ca_certs,
+        audience=status.dead_letter_sink_audience,
+    )
