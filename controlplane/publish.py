@@ -1,6 +1,6 @@
 """Resources and endpoints → the snapshot that every hop reads, changed in place of nothing: a new value, shared parts.
 
-Path: store, kubelet → [publish] → gateway, activator, autoscaler in this process; hops.py → those in other processes.
+Path: store, kubelet → [publish] → hops in this process (gateway, activator, autoscaler, broker); hops.py → elsewhere.
 
 One change costs the values it touches and one copy of a dictionary. Changes of one turn of the event loop become one
 generation, unless they are so many that compiling them would hold up requests: then the rest follows in the next turns,
@@ -23,6 +23,7 @@ from typing import TypeVar
 
 from controlplane import compile as compiled
 from controlplane.knative_config import KnativeConfig
+from controlplane.publish_eventing import EventingParts
 from controlplane.reconcile.outcome import key_for
 from controlplane.reconcile.view import Programmed
 from controlplane.store.contract import Change as StoreChange
@@ -30,6 +31,7 @@ from controlplane.store.contract import Store
 from dataplane.errors import ConfigFault
 from dataplane.resources import serving
 from dataplane.resources.snapshot import Change, Endpoint, Revision, Route, Snapshot, full
+from dataplane.resources.triggers import Broker, Trigger
 from dataplane.telemetry.metrics import Registry
 
 log = logging.getLogger(__name__)
@@ -90,6 +92,7 @@ class Publisher:
         self._dirty_routes: OrderedDict[str, None] = OrderedDict()
         self._dirty_revisions: OrderedDict[str, None] = OrderedDict()
         self._gone_revisions: dict[str, None] = {}  # leave when no Route waits that may have named them
+        self._eventing = EventingParts(store)
         self._flushing: asyncio.Handle | None = None
         self._subscribers: list[Apply] = []
         self._followers: list[Follower] = []
@@ -124,6 +127,7 @@ class Publisher:
             self._dirty_revisions[_name(one.metadata.namespace, one.metadata.name)] = None
         for one in self._store.objects(serving.GROUP, "Route"):
             self._dirty_routes[_name(one.metadata.namespace, one.metadata.name)] = None
+        self._eventing.all()
         self._schedule()
 
     def endpoints(self, revision: str, endpoints: tuple[Endpoint, ...]) -> None:
@@ -141,7 +145,7 @@ class Publisher:
             self._dirty_routes[name] = None
         elif isinstance(change.object, serving.Revision | serving.PodAutoscaler):
             self._dirty_revisions[name] = None
-        else:
+        elif not self._eventing.changed(change):
             return
         self._schedule()
 
@@ -156,12 +160,17 @@ class Publisher:
         if self._flushing is not None:
             self._flushing.cancel()
             self._flushing = None
-        self._publish(math.inf)
+        while self._dirty:
+            self._publish(math.inf)
+
+    @property
+    def _dirty(self) -> bool:
+        return bool(self._dirty_revisions or self._dirty_routes or self._eventing.dirty)
 
     def _turn(self) -> None:
         self._flushing = None
         self._publish(self._loop.time() + TURN_S)
-        if self._dirty_revisions or self._dirty_routes:
+        if self._dirty:
             self._schedule()
 
     def _publish(self, until: float) -> None:
@@ -174,15 +183,30 @@ class Publisher:
         if not self._dirty_revisions and not self._dirty_routes:
             revisions.update(dict.fromkeys(self._gone_revisions))
             self._gone_revisions = {}
-        if not routes and not revisions:
+        brokers: dict[str, Broker | None] = {}
+        triggers: dict[str, Trigger | None] = {}
+        while self._loop.time() < until and self._eventing.next(self.snapshot, brokers, triggers):
+            pass
+        if not (routes or revisions or brokers or triggers):
+            self._eventing.published()
             return
         base = self.snapshot
-        change = Change(generation=base.generation + 1, base=base.generation, routes=routes, revisions=revisions)
+        change = Change(
+            generation=base.generation + 1,
+            base=base.generation,
+            routes=routes,
+            revisions=revisions,
+            brokers=brokers,
+            triggers=triggers,
+        )
         self.snapshot = Snapshot(
             generation=change.generation,
             routes=_with(base.routes, routes),
             revisions=_with(base.revisions, revisions),
+            brokers=_with(base.brokers, brokers),
+            triggers=_with(base.triggers, triggers),
         )
+        self._eventing.published()
         self._history.append(change)
         self._generation_metric.v = change.generation
         for key, value in routes.items():
@@ -319,6 +343,8 @@ def merged(first: Change, then: Change) -> Change:
         base=first.base,
         routes=_overlaid(first.routes, then.routes, first.base == -1),
         revisions=_overlaid(first.revisions, then.revisions, first.base == -1),
+        brokers=_overlaid(first.brokers, then.brokers, first.base == -1),
+        triggers=_overlaid(first.triggers, then.triggers, first.base == -1),
     )
 
 

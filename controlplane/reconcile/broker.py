@@ -101,7 +101,7 @@ def _addressed(broker: Broker, status: BrokerStatus, view: View, marks: Conditio
         marks.false(ADDRESSABLE, "NoAddress", "No broker ingress runs here.")
         return replace(status, address=None, addresses=())
     if not known and broker.status.address is None:
-        marks.false(ADDRESSABLE, "NoAddress", "The configuration could not be read yet.")
+        marks.unknown(ADDRESSABLE, "NoAddress", "The configuration could not be read yet.")
         return status
     url = f"{view.facts.broker_url}/{broker.metadata.namespace}/{broker.metadata.name}"
     address = Addressable(name=url.partition(":")[0], url=url)

@@ -7,16 +7,20 @@ from typing import Any
 import msgspec
 import pytest
 
+from controlplane.admission.admit import admit
 from controlplane.knative_config import KnativeConfig
 from controlplane.reconcile.controllers import CONTROLLERS
 from controlplane.reconcile.naming import suffixes
 from controlplane.reconcile.outcome import Outcome, born, key_for, key_of
 from controlplane.reconcile.view import Facts, Programmed, View
-from controlplane.store.contract import Delete, Put
+from controlplane.store.contract import Delete, Key, Put
 from controlplane.store.memory import MemoryStore
+from controlplane.strict import decode
 from dataplane.resources import core, serving
+from dataplane.resources.kinds import KINDS
 from dataplane.resources.meta import Condition, ObjectMeta, Resource, condition
 from dataplane.resources.scaling import Decision
+from dataplane.resources.triggers import Reported
 
 replace = msgspec.structs.replace
 
@@ -31,6 +35,7 @@ class World:
         self.flights: dict[str, int] = {}
         self.programmed: dict[str, Programmed] = {}
         self.hops_follow = True
+        self.reported: dict[tuple[str, str], Reported] = {}
         self.now = 1_700_000_000.0
         self.events: list[tuple[str, str]] = []
         self._uids = itertools.count(1)
@@ -41,6 +46,8 @@ class World:
             in_flight=self.flights.get,
             suffix=suffixes(random.Random(1)),
             url_port=8080,
+            broker_url="http://127.0.0.1:8082",
+            reported=lambda kind, key: self.reported.get((kind, key)),
         )
         self.view = View(self.store, facts)
         self.view.open()
@@ -85,6 +92,38 @@ class World:
         service = self.need(serving.Service, name)
         traffic = tuple(msgspec.convert(target, serving.TrafficTarget) for target in targets)
         return self.put(replace(service, spec=replace(service.spec, traffic=traffic)))
+
+    def apply(self, kind: str, name: str, *, metadata: Any = None, **fields: Any) -> Any:
+        """A Broker, Trigger or ConfigMap as a user applies it: strictly decoded, defaulted, checked."""
+        info = next(one for one in KINDS if one.kind == kind)
+        meta = {"name": name, "namespace": "default", **(metadata or {})}
+        one, faults = decode(info.struct, {"metadata": meta, **fields})
+        assert one is not None, faults
+        old = self.store.get(key_of(one))
+        if old is not None and info.status:
+            one = replace(one, status=old.status)
+        admitted = admit(one, old, config=self.config, user="alice")
+        assert not faults, faults
+        assert not admitted.errors, admitted.errors
+        return self.put(admitted.object)
+
+    def broker(self, name: str = "default", *, delivery: Any = None, config: Any = None, **annotations: str) -> Any:
+        """`class_`: its class. `config`: name of a ConfigMap."""
+        notes = {"eventing.knative.dev/broker.class": annotations["class_"]} if "class_" in annotations else {}
+        spec: dict[str, Any] = {} if delivery is None else {"delivery": delivery}
+        if config is not None:
+            spec["config"] = {"apiVersion": "v1", "kind": "ConfigMap", "name": config}
+        return self.apply("Broker", name, metadata={"annotations": notes}, spec=spec)
+
+    def trigger(self, name: str = "t", *, annotations: Any = None, **spec: Any) -> Any:
+        full = {"broker": "default", "subscriber": {"uri": "http://127.0.0.1:9000/"}, **spec}
+        return self.apply("Trigger", name, metadata={"annotations": annotations or {}}, spec=full)
+
+    def report(self, kind: str, name: str, *, ready: bool = True, **said: Any) -> None:
+        """A broker process says so."""
+        uid = self.store.get(Key("eventing.knative.dev", kind.capitalize(), "default", name)).metadata.uid
+        key = f"default/{name}"
+        self.reported[kind, key] = Reported(**{"kind": kind, "key": key, "uid": uid, "ready": ready, **said})
 
     def delete(self, struct: type[Resource], name: str) -> None:
         self._commit([Delete(key_for(struct, "default", name))])

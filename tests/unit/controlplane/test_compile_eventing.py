@@ -1,0 +1,72 @@
+import pytest
+
+from controlplane import compile_eventing as compiled
+from dataplane.errors import ConfigFault
+from dataplane.policy.filters import compile_filters
+from dataplane.resources.eventing import Broker, Trigger, TriggerFilter, TriggerSpec, TriggerStatus
+from dataplane.resources.meta import ObjectMeta
+from dataplane.resources.triggers import DeliveryPolicy, Target
+from dataplane.wire.cloudevents import Event
+
+BROKER = Broker(metadata=ObjectMeta(name="b", namespace="n"))
+
+
+def trigger(annotations=None, **spec):
+    meta = ObjectMeta(name="t", namespace="n", uid="u", annotations=annotations or {})
+    return Trigger(
+        metadata=meta, spec=TriggerSpec(broker="b", **spec), status=TriggerStatus(subscriber_uri="http://s/")
+    )
+
+
+@pytest.mark.parametrize(
+    ("spec", "matches"),
+    [
+        ({}, True),
+        ({"filter": TriggerFilter()}, True),
+        ({"filter": TriggerFilter(attributes={"type": "a"})}, True),
+        ({"filter": TriggerFilter(attributes={"type": "b"})}, False),
+        ({"filter": TriggerFilter(attributes={"ext": ""})}, False),
+        ({"filter": TriggerFilter(attributes={"type": "b"}), "filters": ({"exact": {"type": "a"}},)}, True),
+        ({"filter": TriggerFilter(attributes={"type": "a"}), "filters": ({"exact": {"type": "b"}},)}, False),
+        ({"filter": TriggerFilter(attributes={"type": "b"}), "filters": ()}, False),
+    ],
+)
+def test_filters_replace_the_filter_when_there_are_any(spec, matches):
+    made = compiled.trigger(trigger(**spec), BROKER)
+    event = Event(attributes={"id": "1", "type": "a", "source": "/"})
+    assert compile_filters(made.filters).matches(event) is matches
+
+
+def test_annotations_become_numbers():
+    made = compiled.trigger(
+        trigger(
+            {
+                "kafka.eventing.knative.dev/delivery.order": "ordered",
+                "delivery.dataplane.dev/max-in-flight": "7",
+                "delivery.dataplane.dev/rate-limit": "2.5",
+                "delivery.dataplane.dev/start": "earliest",
+                "delivery.dataplane.dev/paused": "true",
+                "delivery.dataplane.dev/max-backoff": "PT1M",
+            }
+        ),
+        BROKER,
+    )
+    assert (made.ordered, made.max_in_flight, made.rate_per_s, made.start, made.paused) == (
+        True,
+        7,
+        2.5,
+        "earliest",
+        True,
+    )
+    assert made.delivery == DeliveryPolicy(max_backoff_s=60.0)
+    assert (made.uid, made.broker, made.subscriber) == ("u", "b", Target(url="http://s/"))
+
+
+def test_our_name_for_the_order_wins():
+    both = {"kafka.eventing.knative.dev/delivery.order": "ordered", "delivery.dataplane.dev/order": "unordered"}
+    assert not compiled.trigger(trigger(both), BROKER).ordered
+
+
+def test_what_admission_would_refuse_is_a_fault_not_a_crash():
+    with pytest.raises(ConfigFault, match="whole number of requests"):
+        compiled.trigger(trigger({"delivery.dataplane.dev/max-in-flight": "many"}), BROKER)
