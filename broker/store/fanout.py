@@ -55,6 +55,7 @@ class Fanout:
         self._timer_at = math.inf
         self._order = 0
         self._buffered = 0
+        self._paused = False
 
     # store → us
 
@@ -129,7 +130,7 @@ class Fanout:
         if not place.queued:
             place.queued = True
             self._ready.append(place)
-            if not self._turning:
+            if not self._turning and not self._paused:
                 self._turning = True
                 self._loop.call_soon(self._turn)
 
@@ -145,6 +146,13 @@ class Fanout:
         if not place.behind:
             place.progress.skip(self.head)
 
+    def pause(self, paused: bool) -> None:
+        """While paused no trigger that is behind is served: what they settle cannot be written down now."""
+        if self._paused and not paused and self._ready and not self._turning:
+            self._turning = True
+            self._loop.call_soon(self._turn)
+        self._paused = paused
+
     def close(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
@@ -158,7 +166,7 @@ class Fanout:
             place.queued = False
             if not place.closed and not place.fetching:
                 self._serve(place)
-        if self._ready:
+        if self._ready and not self._paused:
             self._loop.call_soon(self._turn)
         else:
             self._turning = False
@@ -296,9 +304,8 @@ class Fanout:
         place.fetching = True
         place.turn += 1
         turn = place.turn
-        head = self.head
 
-        def done(rows: list[tuple[int, Record]] | None) -> None:
+        def done(rows: list[tuple[int, Record]] | None, upto: int) -> None:
             if place.turn != turn or place.closed:
                 return
             place.fetching = False
@@ -309,7 +316,7 @@ class Fanout:
                 place.buffer.extend(rows)
                 self._buffered += sum(record_bytes(record) for _, record in rows)
             else:  # nothing is left of what was there
-                place.progress.skip(head)
+                place.progress.skip(upto)
             self.enqueue(place)
 
         self._ledger.fetch_from(place, place.progress.next, limit, done)

@@ -265,11 +265,11 @@ class MemoryLog:
         self._loop.call_soon(done, found)
 
     def fetch_from(
-        self, place: Place, position: int, limit: int, done: Callable[[list[tuple[int, Record]] | None], None]
+        self, place: Place, position: int, limit: int, done: Callable[[list[tuple[int, Record]] | None, int], None]
     ) -> None:
         first = max(position, self._tail.first)
         rows = [(p, self._stored(p).record) for p in range(first, min(first + limit, self._tail.next))]
-        self._loop.call_soon(done, rows)
+        self._loop.call_soon(done, rows, first + len(rows))
 
     def read_on(self, place: Place, done: Callable[[], None]) -> None:
         schedule = place.schedule
@@ -320,8 +320,8 @@ class MemoryLog:
                 return position
         return tail.next
 
-    async def flush(self) -> None:
-        """There is nothing more durable than this."""
+    async def flush(self) -> bool:
+        return True
 
     async def left(self, place: Place) -> None:
         if place.key in self._kept:

@@ -58,10 +58,10 @@ class Ledger(Protocol):
         """Records by key, later, on the loop. A key that is missing is gone for good; None: try again later."""
 
     def fetch_from(
-        self, place: "Place", position: int, limit: int, done: Callable[[list[tuple[int, Record]] | None], None]
+        self, place: "Place", position: int, limit: int, done: Callable[[list[tuple[int, Record]] | None, int], None]
     ) -> None:
-        """At most `limit` records from `position` on, later, on the loop; None: try again later. None of them may be
-        missing but those that are gone for good."""
+        """At most `limit` records from `position` on, later, on the loop, and up to where that is all that is left;
+        None: try again later."""
 
     def read_on(self, place: "Place", done: Callable[[], None]) -> None:
         """Read the schedule from its horizon on."""
@@ -76,8 +76,9 @@ class Ledger(Protocol):
         """The position to read next. Raises StoreFault for one that is none."""
         ...
 
-    async def flush(self) -> None:
-        """Returns when everything recorded so far is durable, or cannot become so now."""
+    async def flush(self) -> bool:
+        """Returns when everything recorded so far is durable (True), or cannot become so now."""
+        ...
 
     async def left(self, place: "Place") -> None:
         """The subscription is closed: everything recorded of it is made durable."""

@@ -1,0 +1,1 @@
+"""Events of one machine in SQLite: one file per broker, readable with any SQLite tool."""
