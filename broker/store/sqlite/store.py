@@ -39,8 +39,8 @@ class SqliteStore:
         registry: Registry | None = None,
         on_broken: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """on_broken: called once, on the loop, when the disk failed in a way after which this process must end,
-        non-zero for its supervisor: what was acknowledged is on the disk, and only a new process may look what else is."""
+        """on_broken: called once, on the loop, when the disk failed so that this process must end, non-zero for its
+        supervisor. What was acknowledged is on the disk; what else is there only a new process may look up."""
         self.durability = durability
         self._durability: Durability = durability
         self._folder = Path(folder)
