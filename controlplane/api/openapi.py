@@ -138,6 +138,7 @@ def _name(struct: type) -> str:
         "core": "io.k8s.api.core.v1",
         "meta": "io.k8s.apimachinery.pkg.apis.meta.v1",
         "serving": "dev.knative.serving.v1",
+        "eventing": "dev.knative.eventing.v1",
     }
     return f"{space.get(module, module)}.{struct.__name__}"
 

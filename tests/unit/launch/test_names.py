@@ -13,7 +13,9 @@ def test_a_service_has_many_names(word: str) -> None:
 
 
 def test_a_category_is_several_kinds() -> None:
-    assert [kind.kind for kind in kinds_named("knative")] == ["Service", "Configuration", "Revision", "Route"]
+    serving = ["Service", "Configuration", "Revision", "Route"]
+    assert [kind.kind for kind in kinds_named("serving")] == serving
+    assert [kind.kind for kind in kinds_named("knative")] == [*serving, "Broker", "Trigger"]
     with pytest.raises(Failure, match="means several kinds"):
         kind_named("all")
 
