@@ -105,6 +105,16 @@ class Eventing:
             from broker.store.redis.store import RedisStore
 
             return RedisStore(url=settings.redis_url, clock=ground.clock, registry=ground.registry)
+        if kind == "sqlite":
+            from broker.store.sqlite.store import SqliteStore
+
+            return SqliteStore(
+                self._data / "events",
+                durability=settings.durability,
+                clock=ground.clock,
+                registry=ground.registry,
+                on_broken=ground.life.end,
+            )
         from broker.store.memory import MemoryStore
 
         return MemoryStore(clock=ground.clock, registry=ground.registry)

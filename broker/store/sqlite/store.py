@@ -41,7 +41,7 @@ class SqliteStore:
     ) -> None:
         """on_broken: called once, on the loop, when the disk failed so that this process must end, non-zero for its
         supervisor. What was acknowledged is on the disk; what else is there only a new process may look up."""
-        self.durability = durability
+        self.durability: str = durability
         self._durability: Durability = durability
         self._folder = Path(folder)
         self._clock = clock
