@@ -37,7 +37,6 @@ class DeliveryMeters:
     """One per process."""
 
     def __init__(self, registry: Registry, wall: Callable[[], float]) -> None:
-        self._registry = registry
         self._wall = wall
         self._watched: dict[Watched, TriggerMeters] = {}
         self.dispatch = registry.histogram(
@@ -77,12 +76,7 @@ class DeliveryMeters:
     def forget(self, trigger: Watched) -> None:
         meters = self._watched.pop(trigger, None)
         if meters is not None:
-            broker, name = meters.labels
-            self._registry.drop(broker=broker, trigger=name)
-            self._registry.drop(
-                kn_broker_namespace=meters.knative[1], kn_broker_name=meters.knative[0],
-                kn_trigger_namespace=meters.knative[3], kn_trigger_name=meters.knative[2],
-            )  # fmt: skip
+            meters.forget()
 
     def _refresh(self) -> None:
         now = self._wall()
@@ -122,6 +116,22 @@ class TriggerMeters:
         cell = self._process.get(type_)
         return cell if cell is not None else self._new_process(type_)
 
+    def forget(self) -> None:
+        family, ours = self._family, self.labels
+        for outcome in OUTCOMES:
+            family.deliveries.forget(*ours, outcome)
+        for reason in REASONS:
+            family.given_up.forget(*ours, reason)
+        for state in STATES:
+            family.events.forget(*ours, state)
+        for single in (family.replies, family.in_flight, family.oldest, family.down):
+            single.forget(*ours)
+        for type_ in (*self._process, ""):
+            family.process.forget(*self.knative, type_)
+        for type_, status in self._dispatch:
+            family.dispatch.forget(*self.knative, type_, _code(status))
+        family.dispatch.forget(*self.knative, "", "")
+
     def _new_dispatch(self, type_: str, status: int) -> HistogramCell:
         self.process(type_)
         if type_ not in self._process:
@@ -130,8 +140,7 @@ class TriggerMeters:
             return self._family.dispatch.cell(*self.knative, "", "")
         cell = self._dispatch.get((type_, status))
         if cell is None:
-            code = str(status) if status else ""
-            cell = self._dispatch[type_, status] = self._family.dispatch.cell(*self.knative, type_, code)
+            cell = self._dispatch[type_, status] = self._family.dispatch.cell(*self.knative, type_, _code(status))
         return cell
 
     def _new_process(self, type_: str) -> HistogramCell:
@@ -139,3 +148,7 @@ class TriggerMeters:
             return self._family.process.cell(*self.knative, "")
         cell = self._process[type_] = self._family.process.cell(*self.knative, type_)
         return cell
+
+
+def _code(status: int) -> str:
+    return str(status) if status else ""

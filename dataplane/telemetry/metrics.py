@@ -74,6 +74,10 @@ class Family(_Family):
         self._cells[values] = (cell, f"{self.name}{{{prefix}}} " if prefix else f"{self.name} ")
         return cell
 
+    def forget(self, *values: str) -> None:
+        """Remove one series."""
+        self._cells.pop(values, None)
+
     def drop(self, wanted: dict[str, str]) -> None:
         self._cells = {v: c for v, c in self._cells.items() if not _matches(self.labels, v, wanted)}
 
@@ -105,6 +109,10 @@ class HistogramFamily(_Family):
         cell = HistogramCell(self._buckets)
         self._cells[values] = (cell, [*lines, f"{self.name}_sum{tail}", f"{self.name}_count{tail}"])
         return cell
+
+    def forget(self, *values: str) -> None:
+        """Remove one series."""
+        self._cells.pop(values, None)
 
     def drop(self, wanted: dict[str, str]) -> None:
         self._cells = {v: c for v, c in self._cells.items() if not _matches(self.labels, v, wanted)}

@@ -1,8 +1,8 @@
 """Delivers events from a memory store to a subscriber and prints what one cost: run by scenarios/event_deliver.py.
 
-    deliver   store → dispatcher → HTTP client → subscriber
-    store     the same store and records, settled at once: what is not delivery
-    bare      an asyncio.Protocol that sends the same bytes over as many connections: what nobody can go below
+deliver   store → dispatcher → HTTP client → subscriber
+store     the same store and records, settled at once: what is not delivery
+bare      an asyncio.Protocol that sends the same bytes over as many connections: what nobody can go below
 """
 
 import argparse
@@ -135,7 +135,9 @@ class Bare(asyncio.Protocol):
 
 async def bare(port: int, count: int, warm: int, connections: int) -> tuple[float, float]:
     lines = "".join(f"ce-{name}: {value}\r\n" for name, value in ATTRIBUTES.items())
-    head = f"POST / HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\nprefer: reply\r\n{lines}content-length: {len(PAYLOAD)}\r\n\r\n"
+    head = (
+        f"POST / HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\nprefer: reply\r\n{lines}content-length: {len(PAYLOAD)}\r\n\r\n"
+    )
     Bare.request = head.encode() + PAYLOAD
     spent = (0.0, 0.0)
     loop = asyncio.get_running_loop()

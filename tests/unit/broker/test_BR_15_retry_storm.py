@@ -35,10 +35,10 @@ async def produce(world, seconds, first):
     return first + seconds * STEADY_PER_S
 
 
-@pytest.mark.parametrize("max_in_flight", [100, 1000])
-def test_it_is_not_overrun(max_in_flight):
+@pytest.mark.slow
+def test_it_is_not_overrun():
     async def main():
-        world = World(trigger(retry=1000, delay_s=0.2, backoff="exponential", max_in_flight=max_in_flight))
+        world = World(trigger(retry=1000, delay_s=0.2, backoff="exponential", max_in_flight=1000))
         world.engine.random = random.Random(1).random
         subscriber = world.script = Subscriber(world)
         number = await produce(world, 60, 0)
@@ -62,9 +62,9 @@ def test_it_is_not_overrun(max_in_flight):
         per_second = [subscriber.between(subscriber.taken, back + second, 1) for second in range(60)]
         assert max(per_second) <= 2 * STEADY_PER_S * 1.2, "no burst within it"
 
-        await produce(world, 300, number)
-        await asyncio.sleep(100)
-        assert sorted(world.ids(), key=int) == [str(n) for n in range(number + 300 * STEADY_PER_S)]
+        number = await produce(world, 60, number)
+        await asyncio.sleep(400)
+        assert sorted(world.ids(), key=int) == [str(n) for n in range(number)]
         assert world.consumer._ramp.bucket is None
 
     run(main)
