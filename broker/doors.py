@@ -10,11 +10,10 @@ Source: spec/eventing.md §30; design/ecosystem.md §3.1.
 
 import math
 
+from broker.meters import TYPES_MAX, dispatch_duration
 from broker.pace import Bucket
 from dataplane.errors import RateLimited
 from dataplane.telemetry.metrics import HistogramCell, Registry
-
-TYPES_MAX = 20
 
 
 class TooFast(RateLimited):
@@ -37,17 +36,13 @@ class IngressMeters:
         self.rejected = registry.counter(
             "dataplane_broker_rejected_total", "Requests to the ingress that were refused, by why.", ("reason",)
         )
-        self.append = registry.histogram(
-            "dataplane_broker_append_duration_seconds",
-            "Time from a whole request to its events being durable.",
-            (*labels, "cloudevents_type"),
-        )
+        self.dispatch = dispatch_duration(registry)
 
 
 class Door:
     """One broker's. rate_per_s: 0 = no limit."""
 
-    __slots__ = ("_bucket", "_labels", "_meters", "_took", "bytes", "events", "key")
+    __slots__ = ("_bucket", "_meters", "_name", "_namespace", "_took", "bytes", "events", "key")
 
     def __init__(self, key: str, meters: IngressMeters, rate_per_s: float, now: float) -> None:
         namespace, _, name = key.partition("/")
@@ -56,7 +51,7 @@ class Door:
         self.bytes = meters.bytes.cell(namespace, name)
         self._bucket = Bucket(rate_per_s, now) if rate_per_s else None
         self._meters = meters
-        self._labels = (namespace, name)
+        self._namespace, self._name = namespace, name
         self._took: dict[str, HistogramCell] = {}
 
     def pass_through(self, events: int, now: float) -> None:
@@ -71,9 +66,10 @@ class Door:
             bucket.take()
 
     def took(self, type_: str) -> HistogramCell:
+        """Where the time from a whole request to durable events of this type is counted."""
         cell = self._took.get(type_)
         if cell is None:
             if len(self._took) >= TYPES_MAX:
-                return self._meters.append.cell(*self._labels, "")
-            cell = self._took[type_] = self._meters.append.cell(*self._labels, type_)
+                type_ = ""
+            cell = self._took[type_] = self._meters.dispatch.cell(self._name, self._namespace, "", "", type_, "202")
         return cell

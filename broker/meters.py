@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from broker.store.contract import Lag
-from dataplane.telemetry.metrics import Cell, HistogramCell, Registry
+from dataplane.telemetry.metrics import Cell, HistogramCell, HistogramFamily, Registry
 
 TYPES_MAX = 20
 STATUSES_MAX = 20
@@ -39,11 +39,7 @@ class DeliveryMeters:
     def __init__(self, registry: Registry, wall: Callable[[], float]) -> None:
         self._wall = wall
         self._watched: dict[Watched, TriggerMeters] = {}
-        self.dispatch = registry.histogram(
-            "kn_eventing_dispatch_duration_seconds",
-            "Time a subscriber or dead-letter sink took to answer one attempt.",
-            (*_KNATIVE, "http_response_status_code"),
-        )
+        self.dispatch = dispatch_duration(registry)
         self.process = registry.histogram(
             "kn_eventing_process_duration_seconds", "Time from acceptance to the start of the first attempt.", _KNATIVE
         )
@@ -86,6 +82,15 @@ class DeliveryMeters:
                 cell.v = getattr(lag, state)
             meters.oldest.v = max(0.0, now - lag.oldest_at) if lag.oldest_at else 0
             meters.down.v = int(trigger.down())
+
+
+def dispatch_duration(registry: Registry) -> HistogramFamily:
+    """Knative has one name for both ends of a broker; at its ingress there is no trigger."""
+    return registry.histogram(
+        "kn_eventing_dispatch_duration_seconds",
+        "Time a subscriber or dead-letter sink took to answer one attempt; without a trigger: to make events durable.",
+        (*_KNATIVE, "http_response_status_code"),
+    )
 
 
 class TriggerMeters:

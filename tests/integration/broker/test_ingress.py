@@ -515,4 +515,4 @@ async def test_many_types_do_not_make_many_series(world):
     client = await here.client()
     for number in range(40):
         await client.posted(headers=CE.replace("ce-type: t", f"ce-type: t{number}"))
-    assert here.registry.render().count("dataplane_broker_append_duration_seconds_count{") == 21
+    assert here.registry.render().count("kn_eventing_dispatch_duration_seconds_count{") == 21
