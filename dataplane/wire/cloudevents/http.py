@@ -39,7 +39,12 @@ _PLAIN = re.compile(r"[!#$&-~]*").fullmatch
 _QUOTED = re.compile(rb'"((?:[^"\\]|\\.)*)"', re.DOTALL)
 _ESCAPE = re.compile(rb"\\(.)", re.DOTALL)
 
-_attributes: dict[bytes, str] = {b"content-type": _CONTENT_TYPE, b"Content-Type": _CONTENT_TYPE}  # "" = none
+# By name as received; "" = none. The usual ones are there from the start, whoever fills the rest with rubbish.
+_attributes: dict[bytes, str] = {
+    spelling: name
+    for name in ("id", "source", "type", "specversion", "time", "subject", "partitionkey", "traceparent")
+    for spelling in (f"ce-{name}".encode(), f"Ce-{name.title()}".encode(), f"CE-{name.title()}".encode())
+} | {b"content-type": _CONTENT_TYPE, b"Content-Type": _CONTENT_TYPE}
 _modes: dict[str, int] = {"": _BINARY, "application/json": _BINARY}
 
 

@@ -7,6 +7,7 @@ import time
 import pytest
 
 from dataplane.errors import StoreFault, StoreFull, StoreUnavailable
+from dataplane.net.closing import will_reset
 
 CE = "ce-specversion: 1.0\r\nce-id: 1\r\nce-source: /s\r\nce-type: t\r\n"
 STRUCTURED = "content-type: application/cloudevents+json; charset=UTF-8\r\n"
@@ -430,8 +431,11 @@ async def test_a_client_that_leaves_while_its_event_is_appended_does_not_take_it
     client.post(body="x" * 1000)
     while not here.log.held:
         await asyncio.sleep(0.001)
-    client.writer.transport.abort() if how == "reset" else client.close()
-    await asyncio.sleep(0.01)
+    if how == "reset":
+        will_reset(client.writer.transport)
+    client.close()
+    while how == "reset" and here.counted('dataplane_connections{listener="broker"}'):
+        await asyncio.sleep(0.001)
     assert here.ingress.held_bytes == 1000
     here.log.release()
     assert here.ingress.held_bytes == 0
