@@ -1,8 +1,8 @@
 """What hops in other processes ask of the control plane: snapshots, scale writes, explanations.
 
-Path: publish.py, scaledesk.py → [hops] → dataplane/runtime/watch.py, autoscaler/actuate.py, `dataplane explain`.
+Path: publish.py, the desks → [hops] → dataplane/runtime/watch.py, autoscaler/actuate.py, `dataplane explain`.
 
-    GET  /dataplane/v1/snapshot?from=GEN   WebSocket: Change frames out, {"applied": GEN} in
+    GET  /dataplane/v1/snapshot?from=GEN   WebSocket: Change frames out, {"applied": GEN} and {"reported": Reported} in
     POST /dataplane/v1/scale/lease         {"token": n}
     POST /dataplane/v1/scale               ScaleWrite → 200, or 409 when the lease is not the newest (AS-06)
     GET  /dataplane/v1/explain/ksvc/NS/NAME[?format=text]
@@ -13,6 +13,7 @@ Source: architecture.md "The four contracts" 1; reliability.md AS-06, CP-05.
 """
 
 import asyncio
+import itertools
 import logging
 
 import msgspec
@@ -20,6 +21,7 @@ from aiohttp import WSCloseCode, WSMsgType, web
 
 from controlplane import explain
 from controlplane.api import status
+from controlplane.brokerdesk import BrokerDesk
 from controlplane.publish import Follower, Publisher
 from controlplane.reconcile.view import View
 from controlplane.scaledesk import ScaleDesk, StaleToken
@@ -27,22 +29,24 @@ from dataplane.net.tasks import Tasks
 from dataplane.resources.kinds import BY_STRUCT
 from dataplane.resources.scaling import ScaleWrite
 from dataplane.resources.serving import Service
+from dataplane.resources.triggers import Reported
 
 log = logging.getLogger(__name__)
 
 PREFIX = "/dataplane/v1"
 FOLLOWERS_MAX = 256
-ANSWER_BYTES_MAX = 1024
+ANSWER_BYTES_MAX = 16 * 1024
 GENERATION_CHARS_MAX = 18
 SCALE_BYTES_MAX = 1024 * 1024
 HEARTBEAT_S = 10.0
 
 
-class _Applied(msgspec.Struct, frozen=True):
-    applied: int
+class _Answer(msgspec.Struct, frozen=True):
+    applied: int | None = None
+    reported: Reported | None = None
 
 
-_ANSWER = msgspec.json.Decoder(_Applied)
+_ANSWER = msgspec.json.Decoder(_Answer)
 _SCALE = msgspec.json.Decoder(ScaleWrite)
 _ENCODER = msgspec.json.Encoder()
 
@@ -50,10 +54,20 @@ _ENCODER = msgspec.json.Encoder()
 class HopsApi:
     """`routes` for the application; `close` before its shutdown, so that followers leave at once."""
 
-    def __init__(self, *, publisher: Publisher, desk: ScaleDesk, view: View, account: explain.Account) -> None:
+    def __init__(
+        self,
+        *,
+        publisher: Publisher,
+        desk: ScaleDesk,
+        brokers: BrokerDesk,
+        view: View,
+        account: explain.Account,
+    ) -> None:
         """`account`: the in-process autoscaler's explanation of a revision, or a function that returns None."""
         self._publisher = publisher
         self._desk = desk
+        self._brokers = brokers
+        self._joined = itertools.count(1)
         self._view = view
         self._account = account
         self._tasks = Tasks("hops")
@@ -83,11 +97,13 @@ class HopsApi:
         wake.set()
         self._sockets.add(socket)
         sending = self._tasks.spawn(self._send(socket, follower, wake), "follower")
+        process = f"follower {next(self._joined)}"
         try:
-            await self._listen(socket, follower)
+            await self._listen(socket, follower, process)
         finally:
             self._sockets.discard(socket)
             self._publisher.leave(follower)
+            self._brokers.forget(process)
             sending.cancel()
         return socket
 
@@ -103,7 +119,7 @@ class HopsApi:
             except ConnectionError:
                 return
 
-    async def _listen(self, socket: web.WebSocketResponse, follower: Follower) -> None:
+    async def _listen(self, socket: web.WebSocketResponse, follower: Follower, process: str) -> None:
         async for message in socket:
             if message.type is not WSMsgType.TEXT:
                 continue
@@ -113,7 +129,10 @@ class HopsApi:
                 log.warning("follower_answer_malformed reason=%s", error)
                 await socket.close(code=WSCloseCode.UNSUPPORTED_DATA)
                 return
-            self._publisher.applied(follower, answer.applied)
+            if answer.applied is not None:
+                self._publisher.applied(follower, answer.applied)
+            if answer.reported is not None:
+                self._brokers.report(answer.reported, process)
 
     async def _lease(self, request: web.Request) -> web.Response:
         return web.json_response({"token": self._desk.lease()})

@@ -135,6 +135,7 @@ async def up(ground: Ground, options: UpOptions) -> None:
     hops = HopsApi(
         publisher=control.publisher,
         desk=control.desk,
+        brokers=control.brokers,
         view=control.view,
         account=scaler.autoscaler.explain if scaler is not None else lambda _: None,
     )

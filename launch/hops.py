@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 from dataplane.errors import ConfigFault
 from dataplane.net.tasks import Tasks
 from dataplane.resources.snapshot import Snapshot
+from dataplane.resources.triggers import Reported
 from dataplane.runtime.admin import Admin, Check, split_address
 from dataplane.runtime.lastgood import LastGood
 from dataplane.runtime.reporting import StatsLink
@@ -69,6 +70,11 @@ class Feed:
 
     def not_ready(self) -> str:
         return self._from.not_ready() if self._from is not None else "not started"
+
+    def say(self, said: Reported) -> None:
+        """What a broker process reports, to the control plane if there is one."""
+        if isinstance(self._from, Follower):
+            self._from.say(said)
 
     async def start(self, on_change: OnChange) -> None:
         """Returns when there is a snapshot, or after 30 s without one: a hop that answers 404 is better than none."""
@@ -245,8 +251,10 @@ async def broker(ground: Ground, options: BrokerOptions) -> None:
             f"--role {options.role}: the {settings.store} store belongs to one process; "
             "halves need --set broker.store=redis or kafka"
         )
-    eventing = Eventing(ground, settings=settings, data=options.data, dispatch=options.role != "ingress")
     feed = Feed(ground, options.source, tasks)
+    eventing = Eventing(
+        ground, settings=settings, data=options.data, report=feed.say, dispatch=options.role != "ingress"
+    )
     await feed.start(eventing.apply)
     checks: dict[str, Check] = {
         "snapshot": feed.not_ready,

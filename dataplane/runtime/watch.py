@@ -4,6 +4,8 @@ Path: controlplane/hops.py → WebSocket → [watch] → on_change → gateway, 
 
 The server sends JSON `Change` frames (the whole snapshot first, or what differs from `?from=GENERATION`); each is
 answered with `{"applied": GENERATION}` after `on_change` returned. A change that does not fit asks for a whole one.
+What a broker process has to say (`say`) goes the same way as `{"reported": …}`, all of it again with each connection:
+the control plane forgets it when the connection ends.
 A lost connection costs nothing: the hop serves what it has and connects again with a jittered back-off.
 
 Source: architecture.md "The four contracts" 1; reliability.md CP-05, GW-33.
@@ -21,6 +23,7 @@ import msgspec
 from dataplane.errors import ConfigFault
 from dataplane.net.tasks import Tasks
 from dataplane.resources.snapshot import Change, Snapshot, V, changed, difference, full
+from dataplane.resources.triggers import Reported
 from dataplane.runtime.lastgood import LastGood
 from dataplane.telemetry.logs import Redacted
 from dataplane.telemetry.metrics import Registry
@@ -35,6 +38,7 @@ OnChange = Callable[[Snapshot, Change], None]
 Raises ConfigFault when it cannot be: the hop then serves what it had."""
 
 FRAME_BYTES_MAX = 256 * 1024 * 1024
+MESSAGE_CHARS_MAX = 2000
 _BACKOFF_FIRST_S, _BACKOFF_FACTOR, _BACKOFF_MAX_S = 0.1, 1.5, 5.0
 _CONNECT_S = 5.0
 _PING_S = 10.0  # a control plane that vanished without a FIN is noticed within two of these
@@ -88,6 +92,9 @@ class Follower:
         self._heard_at: float | None = None
         self._connected = False
         self._random = random.Random()
+        self._said: dict[tuple[str, str], Reported] = {}  # the newest about each broker and trigger of the snapshot
+        self._unsaid: dict[tuple[str, str], None] = {}
+        self._to_say = asyncio.Event()
         self._first = asyncio.Event()
         self._unsaved = asyncio.Event()
         registry.before_render(self._refresh)
@@ -104,6 +111,15 @@ class Follower:
     def not_ready(self) -> str:
         """For /readyz: "" as soon as there is a snapshot, from wherever it came."""
         return "" if self._snapshot is not None else f"no snapshot from {self._url} yet"
+
+    def say(self, said: Reported) -> None:
+        """Tell the control plane, now or as soon as there is one."""
+        place = (said.kind, said.key)
+        if len(said.message) > MESSAGE_CHARS_MAX:
+            said = msgspec.structs.replace(said, message=said.message[:MESSAGE_CHARS_MAX])
+        self._said[place] = said
+        self._unsaid[place] = None
+        self._to_say.set()
 
     def start(self) -> None:
         self._tasks.spawn(self._follow(), "follow")
@@ -150,12 +166,32 @@ class Follower:
                 connecting.reschedule(None)
                 self._connected = True
                 log.info("snapshot_source_connected url=%s", self._url)
-                async for message in socket:
-                    if message.type not in (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY):
-                        continue
-                    self._heard_at = loop.time()
-                    generation = self._apply(message.data)
-                    await socket.send_str(f'{{"applied":{generation}}}')
+                self._unsaid = dict.fromkeys(self._said)
+                self._to_say.set()
+                telling = self._tasks.spawn(self._tell(socket), "tell")
+                try:
+                    async for message in socket:
+                        if message.type not in (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY):
+                            continue
+                        self._heard_at = loop.time()
+                        generation = self._apply(message.data)
+                        await socket.send_str(f'{{"applied":{generation}}}')
+                finally:
+                    telling.cancel()
+
+    async def _tell(self, socket: "aiohttp.ClientWebSocketResponse") -> None:
+        while not socket.closed:
+            await self._to_say.wait()
+            self._to_say.clear()
+            while self._unsaid:
+                place = next(iter(self._unsaid))
+                del self._unsaid[place]
+                if (said := self._said.get(place)) is None:
+                    continue
+                try:
+                    await socket.send_str(msgspec.json.encode({"reported": said}).decode())
+                except ConnectionError:  # the next connection says it all again
+                    return
 
     def _apply(self, frame: str | bytes) -> int:
         try:
@@ -181,6 +217,9 @@ class Follower:
     def _install(self, snapshot: Snapshot, change: Change) -> None:
         self._on_change(snapshot, change)
         self._snapshot = snapshot
+        if change.brokers or change.triggers:  # what is not wanted any more has nothing to be said about
+            wanted = {"broker": snapshot.brokers.keys(), "trigger": snapshot.triggers.keys()}
+            self._said = {place: said for place, said in self._said.items() if place[1] in wanted[place[0]]}
         self._meters.generation.v = snapshot.generation
         self._first.set()
         self._unsaved.set()

@@ -20,10 +20,12 @@ from controlplane.store.memory import MemoryStore
 from dataplane.clock import SYSTEM
 from dataplane.net.tasks import Tasks
 from dataplane.resources import core
+from dataplane.resources.eventing import Broker, Destination, Trigger, TriggerSpec
 from dataplane.resources.meta import Condition, ObjectMeta, condition
 from dataplane.resources.scaling import Decision
 from dataplane.resources.serving import Revision, RevisionSpec, RevisionTemplate, Route, Service, ServiceSpec
 from dataplane.resources.snapshot import Change, Endpoint, Snapshot, changed
+from dataplane.resources.triggers import Reported
 from dataplane.runtime.watch import Follower
 from dataplane.telemetry.logs import Redacted
 from dataplane.telemetry.metrics import Registry
@@ -82,9 +84,20 @@ async def plane():
     store = MemoryStore()
     loop = asyncio.get_running_loop()
     control = Control(
-        store=store, loop=loop, clock=SYSTEM, registry=Registry(), place=Place(url_port=8080), in_flight=lambda _: 0
+        store=store,
+        loop=loop,
+        clock=SYSTEM,
+        registry=Registry(),
+        place=Place(url_port=8080, broker_url="http://127.0.0.1:8082"),
+        in_flight=lambda _: 0,
     )
-    hops = HopsApi(publisher=control.publisher, desk=control.desk, view=control.view, account=lambda _: None)
+    hops = HopsApi(
+        publisher=control.publisher,
+        desk=control.desk,
+        brokers=control.brokers,
+        view=control.view,
+        account=lambda _: None,
+    )
     app = web.Application(middlewares=[answers])
     app.add_routes(hops.routes())
     runner = web.AppRunner(app, access_log=None)
@@ -150,6 +163,44 @@ async def test_a_follower_has_what_ready_promises(plane):
             hosts = [host for rule in seen[-1].routes["default/hello"].rules for host in rule.hosts]
             assert f"t{percent_tag}-hello.default.localhost" in hosts
     await plane.until(lambda: not plane.control.publisher._followers)
+
+
+async def test_what_a_broker_process_says_holds_as_long_as_its_connection(plane):
+    trigger = Trigger(
+        metadata=ObjectMeta(name="t", namespace="default"),
+        spec=TriggerSpec(broker="default", subscriber=Destination(uri="http://127.0.0.1:9/")),
+    )
+    annotations = {"eventing.knative.dev/broker.class": "Memory"}
+    broker = Broker(metadata=ObjectMeta(name="default", namespace="default", annotations=annotations))
+    for n, one in enumerate((broker, trigger)):
+        await plane.store.commit([Put(key_of(one), born(one, f"uid-{n}", 0.0), None)])
+    stands = [
+        Reported(kind="broker", key="default/default", uid="uid-0", ready=True),
+        Reported(kind="trigger", key="default/t", uid="uid-1", ready=True, start="latest"),
+    ]
+    tasks, held = Tasks("test"), []
+    follower = Follower(
+        url=plane.url, token=Redacted("t"), on_change=lambda s, c: held.append(s), tasks=tasks, registry=Registry()
+    )
+    for said in stands:
+        follower.say(said)
+    follower.start()
+    await plane.until(lambda: plane.is_ready(Broker, "default") and plane.is_ready(Trigger, "t"))
+    follower.say(replace(stands[1], ready=False, reason="NotSubscribed", message="x" * 100_000))
+    await plane.until(lambda: not plane.is_ready(Trigger, "t"))
+    follower.say(stands[1])
+    await plane.until(lambda: plane.is_ready(Trigger, "t"))
+
+    follower._tasks, first = Tasks("after"), follower._tasks
+    await first.close()  # the connection ends
+    await plane.until(lambda: not plane.is_ready(Trigger, "t") and not plane.is_ready(Broker, "default"))
+    follower.start()  # and comes back: it is all said again
+    await plane.until(lambda: plane.is_ready(Broker, "default") and plane.is_ready(Trigger, "t"))
+    await plane.store.commit([Delete(key_of(trigger))])
+    await plane.until(lambda: held[-1].triggers == {})
+    assert list(follower._said) == [("broker", "default/default")]
+    await follower._tasks.close()
+    await tasks.close()
 
 
 async def test_a_follower_that_never_answers_holds_ready_only_for_a_while(plane, session):
