@@ -24,6 +24,18 @@ class BrokerSettings(msgspec.Struct, frozen=True, kw_only=True):
     redis_url: Annotated[str, Setting(help="redis://HOST:PORT/DB, rediss:// or unix://", secret=True)] = (
         "redis://127.0.0.1:6379/0"
     )
+    redis_lease_s: Annotated[
+        float,
+        Setting(
+            help="what a broker process holds is another's after so long without a sign of life",
+            unit="s",
+            min=1,
+            why="longer than any pause of a process, shorter than anybody wants to wait for an event",
+        ),
+    ] = 30.0
+    redis_replicas: Annotated[
+        int, Setting(help="replicas that must confirm an append (WAIT) within 1 s; 0 = the master alone", min=0)
+    ] = 0
     kafka_bootstrap: Annotated[str, Setting(help="bootstrap servers, comma-separated HOST:PORT")] = "127.0.0.1:9092"
     retention_s: Annotated[
         float, Setting(help="how long settled events are kept for replay; 0 = no limit", unit="s", min=0)

@@ -25,6 +25,7 @@ from scenarios.event_path import (
     what_does_an_event_cost,
     what_does_an_event_cost_on_servers,
 )
+from scenarios.event_store_redis import what_does_an_event_cost_on_redis
 from scenarios.idle_connections import what_does_an_idle_connection_weigh
 from scenarios.mass_apply import does_a_mass_apply_hold_up_requests
 from scenarios.matching import what_does_matching_cost
@@ -49,13 +50,14 @@ SCENARIOS: dict[str, Callable[[Bench], None]] = {
     "E0": what_does_an_event_cost_as_bytes,
     "E1": what_does_matching_cost,
     "E2": what_does_it_cost_to_accept_an_event,
+    "ER": what_does_an_event_cost_on_redis,
 }
 NEEDED = {"wrk": "apt-get install wrk", "nginx": "apt-get install nginx"}
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("scenarios", nargs="*", metavar="P1…P11, M, D, E0…E2", default=list(SCENARIOS))
+    parser.add_argument("scenarios", nargs="*", metavar="P1…P11, M, D, E0…E2, ER", default=list(SCENARIOS))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=4, help="of load per subject and round")
     parser.add_argument("--dry", action="store_true", help="do not append to the results")

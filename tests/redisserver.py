@@ -4,13 +4,14 @@ Needs `redis-server` 7.0 or later (Debian: `apt-get install redis-server`). A de
 so; with CI=true its absence is a failure.
 """
 
+import atexit
 import os
 import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -88,12 +89,20 @@ class RedisServer:
             self.process = None
 
 
-def running(folder: Path, *options: str) -> Iterator[RedisServer]:
-    server = RedisServer(folder, *options).start()
-    try:
-        yield server
-    finally:
-        server.kill()
+_shared: RedisServer | None = None
+
+
+def shared() -> RedisServer:
+    """One for this process of the tests (each worker of xdist has its own), emptied. Do not kill it."""
+    global _shared
+    if _shared is None:
+        required()
+        folder = Path(tempfile.mkdtemp(prefix="redis-"))
+        _shared = RedisServer(folder).start()
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        atexit.register(_shared.kill)
+    assert _shared.ask("FLUSHALL") == b"+OK\r\n"
+    return _shared
 
 
 def _free_port() -> int:

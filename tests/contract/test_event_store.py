@@ -4,10 +4,7 @@ A store is added by one line in KITS: a class that makes stores over the same da
 """
 
 import asyncio
-import atexit
 import os
-import shutil
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -22,7 +19,7 @@ from dataplane.clock import Clock
 from dataplane.errors import StoreFault, StoreFull
 from dataplane.telemetry.metrics import Registry
 from dataplane.wire.cloudevents import Event
-from tests.redisserver import RedisServer, required
+from tests import redisserver
 
 BROKER = "default/default"
 WAIT_S = 20.0
@@ -102,19 +99,12 @@ class Sqlite(Kit):
 class Redis(Kit):
     wall_clock = False  # ages are by the server's clock
     quiet_s = 0.3
-    server: RedisServer | None = None  # one per process of the tests
 
     async def prepare(self) -> None:
-        if Redis.server is None:
-            required()
-            folder = Path(tempfile.mkdtemp(prefix="redis-"))
-            Redis.server = RedisServer(folder).start()
-            atexit.register(shutil.rmtree, folder, ignore_errors=True)
-            atexit.register(Redis.server.kill)
-        Redis.server.ask("FLUSHALL")
+        self.url = redisserver.shared().url
 
     def make(self) -> EventStore:
-        return RedisStore(url=Redis.server.url, clock=self.clock, registry=Registry(), lease_s=1.0)
+        return RedisStore(url=self.url, clock=self.clock, registry=Registry(), lease_s=1.0)
 
     async def kill(self, store: RedisStore) -> None:
         await store.tasks.close()

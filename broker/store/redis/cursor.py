@@ -93,10 +93,19 @@ class Cursor:
         self._reading = False
         self._turn = 0  # which read an answer belongs to
         self._pace = Pace()
+        self._ended: set[bytes] | None = None  # while `_recover` asks what is pending: what ended meanwhile
         self._acks: list[bytes] = []
         self._unnote: list[bytes] = []
 
     # ---- where it stands ----
+
+    def asking(self) -> set[bytes]:
+        """From now until `told`: what we know of, whether or not Redis has heard that it ended."""
+        self._ended = {*self.mine, *self._acks}
+        return self._ended
+
+    def told(self) -> None:
+        self._ended = None
 
     @property
     def looked(self) -> Place:
@@ -158,6 +167,9 @@ class Cursor:
         """Hand over what there is room for, and see to it that there is more."""
         subscription = self.subscription
         if subscription.closed or not self.owner:
+            return
+        if self.fence and subscription.now() > self.owner_until:
+            subscription.lease_lost(self)  # Redis was away for so long that another may have taken it
             return
         room = subscription.room()
         if self.backlog and room > 0:
@@ -326,11 +338,19 @@ class Cursor:
 
     # ---- settling ----
 
-    def settle(self, handed: Handed) -> bool:
-        """False: the consumer did not have it."""
+    def end(self, handed: Handed) -> bool:
+        """The consumer has it no more. False: it did not have it."""
         if self.out.get(handed.entry) is not handed:
             return False
         del self.out[handed.entry]
+        if self._ended is not None:
+            self._ended.add(handed.entry)
+        return True
+
+    def settle(self, handed: Handed) -> bool:
+        """False: the consumer did not have it."""
+        if not self.end(handed):
+            return False
         if not self._acks:
             self.link.late(self._acknowledge)
         self._acks.append(handed.entry)

@@ -12,7 +12,8 @@ from dataplane.errors import StoreFault, StoreFull, StoreUnavailable
 RELAXED = "relaxed (≤ 1 s)"
 
 # Error codes after which this connection is of no use: another server may be the master now, or soon is one.
-CUT = frozenset({"READONLY", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "UNBLOCKED", "NOAUTH", "WRONGPASS"})
+# NOSCRIPT: scripts are loaded with each connection.
+CUT = frozenset({"READONLY", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "UNBLOCKED", "NOAUTH", "WRONGPASS", "NOSCRIPT"})
 _FULL = {
     "OOM": "maxmemory is reached (policy noeviction)",
     "MISCONF": "it cannot write its file: its disk is full or broken",
@@ -23,6 +24,7 @@ _AWAY = {
     "MASTERDOWN": "it is a replica without its master",
     "NOREPLICAS": "too few replicas are connected",
     "CLUSTERDOWN": "its cluster is down",
+    "NOSCRIPT": "somebody flushed its scripts",
     "BUSY": "it runs a script that does not end",
     "NOAUTH": "it wants a password",
     "WRONGPASS": "it refuses the password",
@@ -33,10 +35,6 @@ _AWAY = {
 
 class GroupLost(StoreUnavailable):
     """The consumer group, or the whole stream, is not there any more."""
-
-
-class ScriptLost(StoreUnavailable):
-    """Somebody flushed the scripts."""
 
 
 def code_of(message: str) -> str:
@@ -51,8 +49,6 @@ def fault_of(message: str) -> StoreFault:
         return StoreFull(f"Redis refuses to write: {_FULL[code]}")
     if code == "NOGROUP" or "requires the key to exist" in message:
         return GroupLost(f"Redis: {message}")
-    if code == "NOSCRIPT":
-        return ScriptLost(f"Redis: {message}")
     if code in _AWAY:
         return StoreUnavailable(f"Redis: {_AWAY[code]}")
     return StoreFault(f"Redis: {message}")

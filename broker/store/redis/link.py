@@ -171,6 +171,7 @@ class Link:
             except TimeoutError:
                 self._lost(f"Redis: no answer for {self._stalled_s:g} s")
             except asyncio.CancelledError:
+                self.up = False
                 self._lost("the store is closed")
                 raise
             finally:
@@ -265,6 +266,7 @@ class Link:
                 )
 
     def _lost(self, reason: str) -> None:
+        """Whoever waits for an answer gets none."""
         was_up, self.up, self.reason = self.up, False, reason
         again: deque[Operation] = deque()
         failed: list[Operation] = []

@@ -60,6 +60,7 @@ class RedisSubscription:
         self.cursors.append(Cursor(self, AGAIN, None))
         self.box = Letters(owner, self)
         self.scheduled = 0
+        self._recovering = asyncio.Lock()
         self._pulling = False
         self._taking = False
         self._due_ms = 0  # something was due and there was no room
@@ -94,11 +95,11 @@ class RedisSubscription:
         cursor = delivery.cursor
 
         def then(fault: StoreFault | None) -> None:
-            if fault is None and cursor.out.get(delivery.entry) is delivery:
-                del cursor.out[delivery.entry]
+            if fault is None:  # the XACK is done; what else settling takes is not
                 if delivery.noted or cursor.shard == AGAIN:
-                    cursor.out[delivery.entry] = delivery
                     cursor.settle(delivery)
+                else:
+                    cursor.end(delivery)
             done(fault)
 
         self.log.append_and(reply, ("XACK", cursor.stream, cursor.group, delivery.entry), then)
@@ -127,7 +128,7 @@ class RedisSubscription:
                 repeat=True,
             )
             return
-        del cursor.out[delivery.entry]
+        cursor.end(delivery)
         self.scheduled += 1
         self.link.run(
             LATER,
@@ -145,9 +146,8 @@ class RedisSubscription:
     def park(self, delivery: Delivery, failure: Failure, kept: Kept = "parked") -> None:
         assert isinstance(delivery, Handed)
         cursor = delivery.cursor
-        if self.closed or cursor.out.get(delivery.entry) is not delivery:
+        if self.closed or not cursor.end(delivery):
             return
-        del cursor.out[delivery.entry]
         most = self.log.settings.parked_max if kept == "parked" else self.log.settings.dead_lettered_max
         self.link.run(
             PARK,
@@ -230,6 +230,10 @@ class RedisSubscription:
 
     def room(self) -> int:
         return self.consumer.room() - self.reserved
+
+    def now(self) -> float:
+        """Loop seconds."""
+        return self._loop.time()
 
     async def join(self, start: Start | None) -> None:
         """Find or make the groups and see where they are. Raises StoreFault. None: there was one, it may be gone."""
@@ -353,9 +357,14 @@ class RedisSubscription:
 
     async def _recover(self, cursor: Cursor, consumer: str, idle_s: float) -> None:
         """Pending entries into the backlog, in log order. An ordered trigger gets all of them: order is at stake."""
+        async with self._recovering:
+            await self._recover_alone(cursor, consumer, idle_s)
+
+    async def _recover_alone(self, cursor: Cursor, consumer: str, idle_s: float) -> None:
         dues = await self._dues() if self.ordered else {}
         after = "-"
         while True:
+            known = cursor.asking()
             try:
                 reply = await self.link.call_script(
                     RECLAIM,
@@ -371,15 +380,14 @@ class RedisSubscription:
                 if cursor.shard == AGAIN and "NOGROUP" in str(fault):
                     return  # nothing was ever redriven
                 raise
-            assert isinstance(reply, list)
+            finally:
+                cursor.told()
             found, gone, last = reply
-            assert isinstance(found, list)
-            assert isinstance(last, bytes)
-            self.lost(int(gone))
-            have = set(cursor.mine)
+            self.lost(gone)
+            known.update(cursor.mine)
             for id_, attempt, fields, ends in found:
-                if id_ not in have:
-                    self._recovered(cursor, id_, int(attempt), fields, int(ends), dues)
+                if id_ not in known:
+                    self._recovered(cursor, id_, attempt, fields, ends, dues)
             if not last or (not self.ordered and len(cursor.backlog) >= RECLAIM_MAX):
                 return
             after = f"({last.decode()}"
