@@ -1,54 +1,15 @@
-"""The sample events of cloudevents/conformance go in and come out unchanged, from every mode to every mode.
+"""The sample events of cloudevents/conformance go in and come out unchanged, from every mode to every mode, through
+every store."""
 
-What goes in is written here by hand, and what comes out is read by hand: the codec is not its own judge.
-"""
-
-import base64
+import asyncio
 import json
-from pathlib import Path
-from typing import Any, NamedTuple
-from urllib.parse import quote, unquote
 
 import pytest
-import yaml
 
-from dataplane.wire.cloudevents import (
-    Event,
-    decode_http,
-    decode_kafka,
-    encode_batch,
-    encode_binary,
-    encode_kafka,
-    encode_structured,
-)
-
-SAMPLES = Path(__file__).parents[4] / "shared" / "data" / "cloudevents_events"
-MODES = ("binary", "structured", "batch", "kafka")
-
-
-class Sample(NamedTuple):
-    attributes: dict[str, str]
-    data: bytes
-
-    @property
-    def json(self) -> bool:
-        """Without a datacontenttype data are JSON where JSON is spoken."""
-        return "json" in self.attributes.get("datacontenttype", "json")
-
-
-def samples() -> list[Any]:
-    if not SAMPLES.is_dir():
-        return [pytest.param(None, marks=pytest.mark.skip(reason=f"{SAMPLES} is not here: it holds the sample events"))]
-    found = []
-    for path in sorted(SAMPLES.glob("*.yaml")):
-        # BaseLoader: every scalar stays a string, or specversion would be a number and time a datetime.
-        for number, document in enumerate(yaml.load_all(path.read_text(), yaml.BaseLoader)):
-            context = dict(document["ContextAttributes"])
-            # A block scalar ends with a line break, which no attribute may hold.
-            extensions = {name: value.rstrip("\n") for name, value in context.pop("Extensions", {}).items()}
-            sample = Sample({**context, **extensions}, document["Data"].encode())
-            found.append(pytest.param(sample, id=f"{path.stem}-{number}"))
-    return found
+from broker.store.contract import LogSettings, Record, Start
+from dataplane.wire.cloudevents import Event
+from tests.contract.test_event_store import KITS, Kit, append, settling, subscribe
+from tests.samples import MODES, SAMPLES, Sample, read_in, samples, write_out
 
 
 def test_all_fifteen_are_there():
@@ -57,67 +18,68 @@ def test_all_fifteen_are_there():
     assert len(samples()) == 15
 
 
-def read_in(sample: Sample, mode: str) -> Event:
-    attributes, data = sample
-    if mode == "kafka":
-        headers = [("content-type" if k == "datacontenttype" else f"ce_{k}", v.encode()) for k, v in attributes.items()]
-        return decode_kafka(headers, data)
-    if mode == "binary":
-        fields = [
-            (b"Content-Type", v.encode()) if k == "datacontenttype" else (b"Ce-" + k.title().encode(), quote(v, safe="/:").encode())
-            for k, v in attributes.items()
-        ]  # fmt: skip
-        return decode_http(fields, data)[0]
-    document: dict[str, object] = dict(attributes)
-    document["data"] = json.loads(data) if sample.json else data.decode()
-    if mode == "structured":
-        return decode_http([(b"content-type", b"application/cloudevents+json")], json.dumps(document).encode())[0]
-    body = json.dumps([document, document]).encode()
-    first, second = decode_http([(b"content-type", b"application/cloudevents-batch+json")], body)
-    assert first == second
-    return first
-
-
-def write_out(event: Event, mode: str) -> tuple[dict[str, str], bytes]:
-    if mode == "kafka":
-        headers, value = encode_kafka(event)
-        assert value is not None
-        return {k.removeprefix("ce_").replace("content-type", "datacontenttype"): v.decode() for k, v in headers}, value
-    if mode == "binary":
-        lines, body = encode_binary(event)
-        read = {}
-        for line in lines.decode("ascii").splitlines():
-            name, _, value = line.partition(": ")
-            if name == "content-type":
-                read["datacontenttype"] = value
-            else:
-                read[name.removeprefix("ce-")] = unquote(value)
-        return read, body
-    if mode == "structured":
-        document = json.loads(encode_structured(event)[1])
-    else:
-        [document] = json.loads(encode_batch([event])[1])
-    data = document.pop("data", None)
-    if "data_base64" in document:
-        return document, base64.b64decode(document.pop("data_base64"))
-    if document.pop("datacontentencoding", "") == "base64":
-        return document, base64.b64decode(data)
-    return document, json.dumps(data).encode()
-
-
 @pytest.mark.parametrize("way_out", MODES)
 @pytest.mark.parametrize("way_in", MODES)
 @pytest.mark.parametrize("sample", samples())
 def test_it_comes_out_as_it_went_in(sample: Sample, way_in: str, way_out: str):
-    attributes, data = write_out(read_in(sample, way_in), way_out)
-    if (
-        "datacontenttype" not in sample.attributes
-        and way_in in ("structured", "batch")
-        and way_out in ("binary", "kafka")
-    ):
+    same(sample, way_in, way_out, *write_out(read_in(sample, way_in), way_out))
+
+
+def same(sample: Sample, way_in: str, way_out: str, attributes: dict[str, str], data: bytes) -> None:
+    implied = "datacontenttype" not in sample.attributes and way_in in ("structured", "batch")
+    if implied and way_out in ("binary", "kafka"):
         assert attributes.pop("datacontenttype") == "application/json"  # HTTP 3.1.1: implied before, said now
     assert attributes == sample.attributes
     if sample.json:
         assert json.loads(data) == json.loads(sample.data)
     if not sample.json or way_in == way_out == "binary" or way_in == way_out == "kafka":
         assert data == sample.data
+
+
+@pytest.fixture(params=KITS, ids=lambda kit: kit.__name__.lower())
+async def kit(request, tmp_path):
+    kit = request.param(tmp_path)
+    await kit.prepare()
+    yield kit
+    for store in kit.made:
+        await store.close()
+    await kit.clean()
+
+
+async def test_it_comes_out_of_every_store_as_it_went_in(kit: Kit):
+    everything = [(case.values[0], way_in) for case in samples() for way_in in MODES if case.values[0] is not None]
+    if not everything:
+        pytest.skip(f"{SAMPLES} is not here: it holds the sample events")
+    store = await kit.start()
+    log = await store.open("default/default", LogSettings())
+    trigger = await subscribe(log, settling())
+    headers = (("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),)
+    for number, (sample, way_in) in enumerate(everything):
+        event = numbered(read_in(sample, way_in), number)
+        await append(log, Record(event=event, arrived_at=1.5, hops=7, headers=headers, expires_at=4e9))
+    delivered = await trigger.until(len(everything))
+    compare(everything, [delivery.record for delivery in delivered])
+    compare(everything, [stored.record for stored in await log.read(Start("earliest"), limit=1000)])
+    if kit.survives_restart:
+        await asyncio.sleep(0)
+        log = await (await kit.restart(store)).open("default/default", LogSettings())
+        compare(everything, [stored.record for stored in await log.read(Start("earliest"), limit=1000)])
+
+
+def numbered(event: Event, number: int) -> Event:
+    """With an attribute that says which it is: a log of partitions has its own order."""
+    return Event({**event.attributes, "n": str(number)}, event.data, {"n": number}, event.json_implied)
+
+
+def compare(everything: list[tuple[Sample, str]], records: list[Record]) -> None:
+    assert len(records) == len(everything)
+    for record in records:
+        number = int(record.event.attributes["n"])
+        sample, way_in = everything[number]
+        assert record.event == numbered(read_in(sample, way_in), number)
+        assert record.headers == (("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),)
+        assert (record.arrived_at, record.hops, record.expires_at) == (1.5, 7, 4e9)
+        for way_out in MODES:
+            attributes, data = write_out(record.event, way_out)
+            assert str(attributes.pop("n")) == str(number)
+            same(sample, way_in, way_out, attributes, data)
