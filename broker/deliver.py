@@ -10,24 +10,21 @@ Source: spec/eventing.md §7.7-7.10, §9.1, §9.3, §9.4, §10.5; reliability.md
 
 from typing import NamedTuple
 
+from broker.admit import ARRIVAL, TTL, admit, arrival, passed_on
 from broker.outcome import Content
 from broker.settings import BrokerSettings
 from broker.store.contract import Record
-from dataplane.clock import parse_rfc3339, rfc3339_micro
-from dataplane.net.call import Call, Fields, Line, open_line
+from dataplane.errors import BadEvent, UnsupportedCoding
+from dataplane.net.call import Call, Line, open_line
 from dataplane.net.engine import Engine
 from dataplane.resources.triggers import DeliveryPolicy, Target
-from dataplane.wire.cloudevents import BadEvent, Event, decode_reply, encode_binary, encode_structured, with_attributes
+from dataplane.wire.cloudevents import Event, decode_reply, encode_binary, encode_structured, with_attributes
 from dataplane.wire.destination import parse
 from dataplane.wire.headers import is_token
 
-TTL = "knativebrokerttl"
-ARRIVAL = "knativearrivaltime"
-HEADERS_MAX = 32  # passed through from a reply
 NAMES_MAX = 1024  # remembered header names
 
-_PASSED = ("x-request-id", "traceparent", "tracestate")  # from a reply, with these prefixes (spec §7.9)
-_PASSED_PREFIXES = ("knative-", "x-b3-")
+_TRACE = ("traceparent", "tracestate", "x-request-id")  # of a cause, for a reply that brings none
 _FRAMING = ("host", "content-length", "content-type", "transfer-encoding", "connection")
 _OURS = frozenset((*_FRAMING, "prefer", "kn-namespace", "x-dp-attempt"))
 
@@ -88,46 +85,39 @@ class Post:
 
 
 class Reply(NamedTuple):
+    """What an answer brought back. record: of an event, as it enters the broker, with one hop fewer than its cause."""
+
     content: Content
-    event: Event | None = None
+    record: Record | None = None
     message: str = ""
 
 
 NO_REPLY = Reply("none")
 
 
-def reply_of(answer: Call) -> Reply:
-    """What a 2xx brought back."""
+def reply_of(answer: Call, cause: Record, now: float) -> Reply:
+    """Of a 2xx. now: wall seconds."""
     if answer.too_large:
         return Reply("too large", message=f"the reply is larger than {len(answer.body)} bytes")
     try:
         event = decode_reply(answer.fields, answer.body)
-    except BadEvent as error:
+        if event is None:
+            return NO_REPLY
+        headers = passed_on(answer.fields)
+        if TTL in event.attributes:
+            event = with_attributes(event, {}, remove=(TTL,))  # whatever it says: the hops of its cause count
+        if cause.headers:
+            own = {name for name, _ in headers}
+            headers += tuple((name, value) for name, value in cause.headers if name in _TRACE and name not in own)
+        return Reply("event", admit(event, headers, now, cause.hops - 1))
+    except (BadEvent, UnsupportedCoding) as error:
         return Reply("malformed", message=f"the reply is no CloudEvent: {error}")
-    return NO_REPLY if event is None else Reply("event", event)
-
-
-def reply_record(event: Event, cause: Record, fields: Fields, now: float) -> Record:
-    """The reply as it enters the broker: one hop fewer, its trace going on. now: wall seconds."""
-    expires_at = 0.0
-    if "expirytime" in event.attributes:
-        try:
-            expires_at = parse_rfc3339(event.attributes["expirytime"])
-        except ValueError:
-            pass  # a string that is no time says nothing
-    return Record(
-        event=with_attributes(event, {ARRIVAL: rfc3339_micro(now)}, remove=(TTL,)),
-        arrived_at=now,
-        hops=cause.hops - 1,
-        headers=_from_reply(cause, fields),
-        expires_at=expires_at,
-    )
 
 
 def _dressed(record: Record, more: dict[str, str | int] | None) -> Event:
     values: dict[str, str | int] = dict(more) if more is not None else {}
     if ARRIVAL not in record.event.attributes:
-        values[ARRIVAL] = rfc3339_micro(record.arrived_at)
+        values[ARRIVAL] = arrival(record.arrived_at)
     return with_attributes(record.event, values, remove=(TTL,))
 
 
@@ -151,12 +141,3 @@ def _learn(name: str) -> bytes:
     if len(_names) < NAMES_MAX:
         _names[name] = start
     return start
-
-
-def _from_reply(cause: Record, fields: Fields) -> tuple[tuple[str, str], ...]:
-    found = {name: value for name, value in cause.headers if name in _PASSED}
-    for raw, value in fields:
-        name = raw.lower().decode("latin-1")
-        if (name in _PASSED or name.startswith(_PASSED_PREFIXES)) and len(found) < HEADERS_MAX:
-            found[name] = value.strip().decode("latin-1")
-    return tuple(found.items())

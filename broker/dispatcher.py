@@ -27,7 +27,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from broker.backoff import JITTER, wait_s
-from broker.deliver import NO_REPLY, Post, reply_of, reply_record
+from broker.deliver import NO_REPLY, Post, reply_of
 from broker.journal import Fact, Journal
 from broker.lanes import Lanes
 from broker.meters import DeliveryMeters
@@ -43,7 +43,7 @@ from broker.outcome import (
 )
 from broker.pace import Bucket, Ramp
 from broker.settings import BrokerSettings
-from broker.store.contract import Delivery, Failure, Lag, Subscription
+from broker.store.contract import Delivery, Failure, Lag, Record, Subscription
 from dataplane.clock import Clock
 from dataplane.errors import StoreFault
 from dataplane.net.call import Call
@@ -327,13 +327,13 @@ class TriggerConsumer:
             self._ramp.succeeded(now)
         reply = NO_REPLY
         if 200 <= status < 300 and reads_reply(status, reply_on_202=self._settings.reply_on_202):
-            reply = reply_of(attempt)
+            reply = reply_of(attempt, attempt.delivery.record, self._wall())
         verdict = judge(status, reply.content, ignore_bad_reply=self._settings.bad_reply == "ignore")
         if verdict is Verdict.DELIVERED:
             self._delivered(attempt, now)
         elif verdict is Verdict.REPLIED:
-            assert reply.event is not None
-            self._replied(attempt, reply.event)
+            assert reply.record is not None
+            self._replied(attempt, reply.record)
         elif verdict is Verdict.AGAIN:
             self._again(attempt, status, "exhausted", str(attempt.error or ""))
         else:
@@ -347,15 +347,13 @@ class TriggerConsumer:
         self._note("delivered", attempt, duration_s=now - attempt.started)
         self._release(attempt)
 
-    def _replied(self, attempt: Attempt, event: Event) -> None:
+    def _replied(self, attempt: Attempt, reply: Record) -> None:
         assert self._subscription is not None
-        record = attempt.delivery.record
-        if record.hops <= 1:
+        if reply.hops <= 0:
             message = "the reply has used up its hops: a loop of triggers and replies"
             self._give_up(attempt, self._failure(attempt, "hops", LOOP_CODE, message))
             return
         self._storing += 1
-        reply = reply_record(event, record, attempt.fields, self._wall())
         self._subscription.settle_with(attempt.delivery, reply, attempt.on_stored)
 
     def _reply_stored(self, attempt: Attempt, fault: StoreFault | None) -> None:

@@ -22,7 +22,7 @@ import msgspec
 from broker.settings import BrokerSettings
 from broker.store.contract import Consumer, EventLog, EventStore, LogSettings, Start, Subscription
 from dataplane.clock import parse_rfc3339
-from dataplane.errors import StoreFault
+from dataplane.errors import ConfigFault, StoreFault
 from dataplane.net.tasks import Tasks
 from dataplane.policy.filters import Filter, FilterFault, compile_filters
 from dataplane.resources.snapshot import Change, Snapshot
@@ -288,10 +288,10 @@ class _BrokerRun:
                     there.trigger = trigger
                 return True
             start = start_of(trigger.start)
-        except (FilterFault, ValueError) as fault:
+            runner = self._service._make_runner(trigger, filter_, self._key)
+        except (FilterFault, ConfigFault, ValueError) as fault:
             self._tell(_not(key, trigger, "InvalidTrigger", str(fault)))
             return True  # no retry mends it; another snapshot will
-        runner = self._service._make_runner(trigger, filter_, self._key)
         try:
             subscription = await log_.subscribe(runner, start)
         except StoreFault as fault:

@@ -137,7 +137,7 @@ def _delivered(admin: int) -> float:
     return sum(
         float(line.rpartition(" ")[2])
         for line in text.splitlines()
-        if line.startswith("dataplane_broker_delivered_total")
+        if line.startswith("dataplane_broker_deliveries_total") and 'outcome="delivered"' in line
     )
 
 

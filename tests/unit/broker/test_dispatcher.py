@@ -282,6 +282,8 @@ def test_a_reply_with_no_hops_left_ends_the_loop():
         ([(b"content-type", b"application/cloudevents-batch+json")], b"[]"),
         ([(b"ce-specversion", b"1.0"), (b"ce-id", b"r")], b""),
         ([*REPLY, (b"ce-id", b"twice")], b""),
+        ([*REPLY, (b"ce-expirytime", b"tomorrow")], b""),
+        ([*REPLY, (b"content-encoding", b"gzip")], b"coded"),
         (REPLY, b"x" * 70_000),
     ],
 )

@@ -8,7 +8,7 @@ import pytest
 from broker.service import BrokerService, log_settings, start_of
 from broker.settings import BrokerSettings
 from broker.store.contract import LogSettings, Start
-from dataplane.errors import StoreUnavailable
+from dataplane.errors import ConfigFault, StoreUnavailable
 from dataplane.resources.snapshot import Snapshot, difference, full
 from dataplane.resources.triggers import Broker, Reported, Target, Trigger
 from dataplane.telemetry.metrics import Registry
@@ -17,6 +17,8 @@ from dataplane.telemetry.metrics import Registry
 class Runner:
     def __init__(self, trigger: Trigger, filter_: object, broker: str) -> None:
         self.trigger, self.key, self.name = trigger, trigger.uid, f"{trigger.namespace}/{trigger.name}"
+        if "://" not in trigger.subscriber.url:
+            raise ConfigFault("the URL must be absolute")
         self.ordered, self.interest = trigger.ordered, None
         self.subscription: object = None
         self.calls: list[str] = []
@@ -166,6 +168,13 @@ async def test_a_trigger_with_a_mistake_holds_up_no_other(world: World):
     world.change(broker(), bad | trigger("good"))
     await world.until(lambda: world.ready("trigger default/good"))
     assert world.reports["trigger default/bad"].reason == "InvalidTrigger"
+
+
+async def test_a_subscriber_that_cannot_be_called_is_told_of_its_trigger_alone(world: World):
+    world.change(broker(), trigger("bad", subscriber=Target(url="nowhere")) | trigger("good"))
+    await world.until(lambda: world.ready("trigger default/good"))
+    assert world.reports["trigger default/bad"].reason == "InvalidTrigger"
+    assert "absolute" in world.reports["trigger default/bad"].message
 
 
 async def test_a_trigger_is_tried_again_until_its_subscription_stands(world: World):
