@@ -50,7 +50,7 @@ class Forward(Admitted):
 
     def head_for(self, slot: Slot) -> bytes:
         request = self.request
-        parts = [request.method, b" ", request.target, b" HTTP/1.1\r\nhost: ", request.host, b"\r\n", *request.out]
+        parts = [request.method, b" ", request.target, b" HTTP/1.1\r\nhost: ", request.host, b"\r\n", request.lines]
         original = request.seen.get(_ORIGINAL_HOST)
         if original is not None:
             parts += (b"k-original-host: ", original, b"\r\n")
@@ -65,8 +65,8 @@ class Forward(Admitted):
             parts.append(b"\r\n")
         return b"".join(parts)
 
-    def _ended(self, error: DataplaneError | None) -> None:
+    def _ended(self, error: DataplaneError | None, now: float) -> None:
         status = str(self.status or (error.status if error else 0))
         if self.cold and self.started:
             self.cold_start.cell(*self.labels).observe(self.waited_s)
-        self.duration.cell(*self.labels, status).observe(self.engine.clock() - self.arrived)
+        self.duration.cell(*self.labels, status).observe(now - self.arrived)

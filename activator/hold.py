@@ -140,7 +140,7 @@ class Hold:
             self._forget(waiter)
             self.meter.departed(self._clock())
 
-    def leave(self, pod: Pod, *, failed: bool) -> None:
+    def leave(self, pod: Pod, failed: bool) -> None:
         """A slot comes back."""
         assert pod.in_flight > 0, "leave() without a slot"
         self.meter.departed(self._clock())

@@ -126,7 +126,14 @@ class Gateway:
         if arm is None or target is None:
             connection.fail(_NO_CAPACITY)
             return
-        Forward(self._engine, connection).go(self._admission, target, entry, arm)
+        forward = connection.spare
+        if forward is None:
+            forward = Forward(self._engine, connection)
+            forward.admission = self._admission
+        else:
+            connection.spare = None
+            forward.renew()
+        forward.go(target, entry, arm)
 
     def _probe(self, connection: ServerConnection, programmed: bytes | None) -> None:
         """Is this host programmed, and with what? (spec §6.12)"""

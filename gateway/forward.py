@@ -10,7 +10,7 @@ from bisect import bisect_left
 from dataplane.errors import DataplaneError
 from dataplane.net.admitted import Admitted
 from dataplane.net.client import ClientConnection
-from dataplane.policy.admission import Admission, Slot
+from dataplane.policy.admission import Slot
 from dataplane.resources.snapshot import Revision
 from dataplane.telemetry.metrics import HistogramCell, HistogramFamily, Registry
 from dataplane.wire.forwarding import first_hop, next_hop
@@ -63,7 +63,7 @@ class Target:
 
 
 class Forward(Admitted):
-    """A request of the gateway. `go()` once."""
+    """A request of the gateway. `admission`, then `go()`."""
 
     __slots__ = ("arm", "entry", "target")
 
@@ -71,9 +71,8 @@ class Forward(Admitted):
     entry: Entry
     target: Target
 
-    def go(self, admission: Admission, target: Target, entry: Entry, arm: Arm) -> None:
+    def go(self, target: Target, entry: Entry, arm: Arm) -> None:
         """Serve the request from `target`. Once."""
-        self.admission = admission
         self.revision = target.key
         self.target = target
         self.entry = entry
@@ -94,8 +93,7 @@ class Forward(Admitted):
     def head_for(self, slot: Slot) -> bytes:
         request, down, arm = self.request, self.down, self.arm
         host = self.entry.rewrite_host or request.host
-        if arm.set_names:
-            request.drop(arm.set_names)
+        lines = request.without(arm.set_names) if arm.set_names else request.lines
         if request.trusted:
             # Forwarding headers were kept: the peer is a trusted proxy.
             forwarded = next_hop(down.peer.encode(), request.host, request.seen)
@@ -115,7 +113,7 @@ class Forward(Admitted):
         return b"".join(
             (
                 request.method, b" ", request.target, b" HTTP/1.1\r\nhost: ", host, b"\r\n",
-                *request.out,
+                lines,
                 forwarded, self.target.hop_lines if slot.activator else slot.lines, arm.set_lines, framing,
             )
         )  # fmt: skip
@@ -124,10 +122,10 @@ class Forward(Admitted):
         slot = self.slot
         return slot is not None and slot.activator and connection.reader.header(b"x-dp-not-processed") is not None
 
-    def _ended(self, error: DataplaneError | None) -> None:
+    def _ended(self, error: DataplaneError | None, now: float) -> None:
         target, status = self.target, self.status or (error.status if error else 0)
         cell = target.cells.get(status) or target.cell(status)
-        duration_s = self.engine.clock() - self.arrived
+        duration_s = now - self.arrived
         cell.counts[bisect_left(cell.bounds, duration_s)] += 1  # HistogramCell.observe, written out: once per request
         cell.sum += duration_s
         if self.cold and self.started:

@@ -145,9 +145,12 @@ class Bench:
         return path
 
 
-def drive(subject: Subject, *, connections: int, seconds: int, host: str = HOST, path: str = "/") -> dict[str, float]:
-    """wrk against a subject: cpu_us per request, rps, latencies in µs, errors."""
-    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "-s", str(HERE / "quantiles.lua")]
+def drive(
+    subject: Subject, *, connections: int, seconds: int, host: str = HOST, path: str = "/", varied: bool = False
+) -> dict[str, float]:
+    """wrk against a subject: cpu_us per request, rps, latencies in µs, errors. `varied`: no two requests alike."""
+    script = HERE / ("varied.lua" if varied else "quantiles.lua")
+    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "-s", str(script)]
     for header in (f"Host: {host}", *BROWSER):
         command += ["-H", header]
     before = subject.cpu_s()

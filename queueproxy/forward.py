@@ -168,9 +168,8 @@ class Forward(Relay):
             self.tunnelled = True
             self.app.drain.tunnels += 1
 
-    def _ended(self, error: DataplaneError | None) -> None:
+    def _ended(self, error: DataplaneError | None, now: float) -> None:
         app = self.app
-        now = self.engine.clock()
         app_s = None if self.admitted_at < 0 else now - self.admitted_at
         app.meters.observe(self.status or (error.status if error else 0), now - self.arrived, app_s)
         if self.tunnelled:
@@ -202,7 +201,7 @@ class Forward(Relay):
         return b"".join(
             (
                 request.method, b" ", request.target, b" HTTP/1.1\r\nhost: ", host, b"\r\n",
-                *request.out, forwarding(self.down.peer.encode(), seen), framing,
+                request.lines, forwarding(self.down.peer.encode(), seen), framing,
             )
         )  # fmt: skip
 

@@ -18,7 +18,7 @@ from urllib.parse import urljoin, urlsplit
 from dataplane.errors import UpstreamProtocol
 from dataplane.net.tasks import Tasks
 from dataplane.wire.headers import from_upstream
-from dataplane.wire.http1 import ResponseReader
+from dataplane.wire.http1_response import ResponseReader
 from queueproxy.checks import Check
 
 log = logging.getLogger(__name__)

@@ -19,7 +19,7 @@ from dataplane.net.engine import Engine
 from dataplane.net.pool import Origin
 from dataplane.net.timers import NEVER
 from dataplane.wire.destination import Destination
-from dataplane.wire.http1 import ResponseReader
+from dataplane.wire.http1_response import ResponseReader
 
 Fields = list[tuple[bytes, bytes]]
 _NO_FIELDS: Fields = []

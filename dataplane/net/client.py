@@ -13,10 +13,8 @@ from typing import Protocol, cast
 
 from dataplane.errors import UpstreamProtocol, UpstreamReset
 from dataplane.net.closing import drop, half_close
-from dataplane.wire.headers import FieldTable, from_upstream
-from dataplane.wire.http1 import ResponseReader
-
-_FIELDS: FieldTable = from_upstream()
+from dataplane.wire.headers import FieldTable
+from dataplane.wire.http1_response import ResponseReader
 
 WRITE_HIGH_BYTES = 256 * 1024
 
@@ -41,9 +39,19 @@ class User(Protocol):
     def on_upstream_writable(self) -> None: ...
 
 
+class Relaying(User, Protocol):
+    """A user that passes responses on."""
+
+    def on_whole_response(self, connection: "ClientConnection", response: bytes) -> None:
+        """The response came in one piece, its head is known, and these are its bytes as they go on. Nothing else is
+        called for it."""
+        ...
+
+
 class ClientConnection(asyncio.Protocol):
     __slots__ = (
         "_gone",
+        "_relaying",
         "_transport",
         "blocked",
         "closed",
@@ -55,17 +63,18 @@ class ClientConnection(asyncio.Protocol):
         "user",
     )
 
-    def __init__(self, origin: tuple[str, int], gone: Callable[["ClientConnection"], None]) -> None:
+    def __init__(self, origin: tuple[str, int], gone: Callable[["ClientConnection"], None], fields: FieldTable) -> None:
         self.origin = origin
         self._gone = gone
         self._transport: asyncio.Transport
-        self.reader = ResponseReader(_FIELDS)
+        self.reader = ResponseReader(fields)
         self.user: User | None = None
         self.served = 0  # responses completed: > 0 means that a sudden end may be the peer's keep-alive timeout
         self.blocked = False  # the peer reads slower than we write
         self.closed = False
         self.tunnel = False
         self.idle_since = 0.0  # owned by the pool
+        self._relaying: Relaying | None = None  # the user, until the first byte of a response
 
     # ---- transport → us -----------------------------------------------------------------
 
@@ -78,16 +87,26 @@ class ClientConnection(asyncio.Protocol):
         if user is None:
             self.close()  # nobody asked: not to be trusted with the next request (GW-18)
             return
-        if self.tunnel:
+        reader = self.reader
+        relaying = self._relaying
+        if relaying is not None:
+            self._relaying = None
+            whole = reader.read(data)
+            if whole is not None:
+                relaying.on_whole_response(self, whole)
+                return
+        elif self.tunnel:
             user.on_tunnel_data(data)
             return
         try:
-            self.reader.feed(data)
+            reader.feed(data)
         except UpstreamProtocol as error:
             self.user = None
             self.close()
             user.on_upstream_lost(self, error)
             return
+        if relaying is not None:
+            reader.remember(data)
         user.on_response(self)
 
     def eof_received(self) -> bool:
@@ -125,9 +144,19 @@ class ClientConnection(asyncio.Protocol):
 
     # ---- user → us ------------------------------------------------------------------------
 
+    def relay(self, user: Relaying, data: bytes) -> None:
+        """Begin an exchange of a user that takes a response whole, when it comes so. Not for HEAD."""
+        self.user = self._relaying = user
+        self.reader.reset(bodyless=False)
+        try:
+            self._transport.write(data)
+        except RuntimeError:
+            pass  # as in send()
+
     def send(self, user: User, data: bytes, *, bodyless: bool = False) -> None:
         """Begin an exchange. `bodyless`: the response to it has no body whatever it says (HEAD)."""
         self.user = user
+        self._relaying = None
         self.reader.reset(bodyless=bodyless)
         try:
             self._transport.write(data)

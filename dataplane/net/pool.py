@@ -22,6 +22,7 @@ from dataplane.net.client import ClientConnection
 from dataplane.net.tasks import Tasks
 from dataplane.net.timers import NEVER, Timers
 from dataplane.telemetry.metrics import Registry
+from dataplane.wire.headers import from_upstream
 
 Origin = tuple[str, int]
 
@@ -74,10 +75,17 @@ class Pool:
         self._loop = loop
         self._timers = timers
         self._settings = settings
+        self._clock = loop.time
+        self._idle_max = settings.idle_max
         self._tasks = Tasks("pool")
         self._origins: dict[Origin, _PerOrigin] = {}
         self._open = registry.gauge("dataplane_upstream_connections", "Open connections to pods and hops.").cell()
         self._dials = registry.counter("dataplane_upstream_dials_total", "Connection attempts.", ("outcome",))
+        self._fields = from_upstream()
+        self._known = registry.gauge(
+            "dataplane_known_response_heads", "Heads of responses that are not parsed when they come again."
+        ).cell()
+        registry.before_render(self._refresh)
         self._connected, self._failed = self._dials.cell("connected"), self._dials.cell("failed")
 
     def take(self, origin: Origin) -> ClientConnection | None:
@@ -85,8 +93,9 @@ class Pool:
         place = self._origins.get(origin)
         if place is None:
             return None
-        while place.idle:
-            connection = place.idle.popitem()[0]
+        idle = place.idle
+        while idle:
+            connection, _ = idle.popitem()
             if not connection.closed:
                 return connection
         return None
@@ -97,17 +106,18 @@ class Pool:
         connection.served += 1
         if connection.closed:
             return
-        place = self._place(connection.origin)
+        place = self._origins.get(connection.origin) or self._place(connection.origin)
+        idle = place.idle
         if place.waiting:
             place.waiting.popleft().on_connected(connection)
             return
-        if len(place.idle) >= self._settings.idle_max:
+        if len(idle) >= self._idle_max:
             connection.close()
             return
-        connection.idle_since = self._loop.time()
-        place.idle[connection] = None
+        idle[connection] = None
+        connection.idle_since = now = self._clock()
         if place.wake == NEVER:
-            self._timers.at(place, connection.idle_since + self._settings.idle_s)
+            self._timers.at(place, now + self._settings.idle_s)
 
     def dial(self, origin: Origin, dialler: Dialler) -> None:
         """A new connection (or one that comes back first). The dialler is called later, never before this returns."""
@@ -159,7 +169,7 @@ class Pool:
         try:
             async with asyncio.timeout(self._settings.connect_timeout_s):
                 _, connection = await self._loop.create_connection(
-                    lambda: ClientConnection(place.origin, self._gone), host, port
+                    lambda: ClientConnection(place.origin, self._gone, self._fields), host, port
                 )
         except (OSError, ValueError, OverflowError) as error:  # also: no such name or port
             self._failed.v += 1
@@ -181,6 +191,9 @@ class Pool:
         if place is None:
             place = self._origins[origin] = _PerOrigin(origin, self)
         return place
+
+    def _refresh(self) -> None:
+        self._known.v = len(self._fields.heads)
 
     def _gone(self, connection: ClientConnection) -> None:
         self._open.v -= 1

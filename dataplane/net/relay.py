@@ -30,18 +30,23 @@ from dataplane.net.peer import peer_is_gone
 from dataplane.net.pool import Origin
 from dataplane.net.server import ServerConnection
 from dataplane.net.timers import NEVER
+from dataplane.net.tunnel import Tunnel
 from dataplane.policy.retry import IDEMPOTENT, REPLAY_BYTES_MAX, may_retry
-from dataplane.wire.http1 import RequestReader
 from dataplane.wire.http1_out import LAST_CHUNK, STATUS_LINE, chunk, status_line
+from dataplane.wire.http1_request import RequestReader
 
 
 class Relay:
-    """Made per request. The hop calls `begin(...)` once it knows an upstream."""
+    """One request. The hop calls `begin(...)` once it knows an upstream.
+
+    Made per request, or taken over from the request before: one that went the common way leaves itself as
+    `down.spare`, and `renew` makes it serve the next.
+    """
 
     __slots__ = (
-        "engine", "down", "request", "up", "origin", "head",  # wiring
+        "engine", "down", "request", "up", "origin", "head", "_budget", "_clock", "_pool",  # wiring
         "kept", "kept_bytes", "body_bytes", "body_done",  # the request body: kept until sent, or while repeatable
-        "started", "over", "dialling", "attempt", "wrote", "chunked_out", "close_after", "half_closed", "retrying",
+        "started", "over", "dialling", "attempt", "wrote", "chunked_out", "close_after", "retrying",
         "status", "extra", "arrived", "total_at", "start_at", "idle_s", "touched",  # deadlines, loop seconds
     )  # fmt: skip
 
@@ -51,24 +56,30 @@ class Relay:
         self.engine = engine
         self.down = down
         self.request: RequestReader = down.request
+        self._budget = engine.retry_budget
+        self._clock = engine.clock
+        self._pool = engine.pool
         self.up: ClientConnection | None = None
         self.origin: Origin = ("", 0)
         self.head = b""
         self.kept: list[bytes] | None = None
         self.kept_bytes = 0
         self.body_bytes = 0
-        self.body_done = self.request.content_length <= 0 and not self.request.chunked
-        self.started = self.over = self.dialling = self.wrote = self.chunked_out = self.close_after = False
-        self.retrying = False
-        self.half_closed = False  # a tunnel of which one side has ended
-        self.attempt = 0
-        self.status = 0
+        self.dialling = self.wrote = self.chunked_out = self.close_after = self.retrying = False
         self.extra = b""
-        self.arrived = self.touched = engine.clock()
+        self.renew()
+
+    def renew(self) -> None:
+        """Begin with the request that `down` has now. What is not set here the common way leaves as it was made."""
+        request = self.request
+        self.body_done = request.content_length <= 0 and not request.chunked
+        self.started = self.over = False
+        self.attempt = self.status = 0
         self.total_at = self.start_at = NEVER
         self.idle_s = 0.0
-        engine.retry_budget.active += 1
-        down.exchange = self
+        self.arrived = self.touched = self._clock()
+        self._budget.active += 1
+        self.down.exchange = self
 
     # ---- the hop's part -------------------------------------------------------------------
 
@@ -84,7 +95,7 @@ class Relay:
         """Does this response say that the request was not looked at? Only our own hops are asked (rule 5)."""
         return False
 
-    def _ended(self, error: DataplaneError | None) -> None:
+    def _ended(self, error: DataplaneError | None, now: float) -> None:
         """The exchange is over; `status` is what the client got (0: nothing). Count it."""
         raise NotImplementedError
 
@@ -110,19 +121,22 @@ class Relay:
         self.head = head
         self.attempt += 1
         request = self.request
-        up = self.engine.pool.take(origin) if not request.upgrade else None
+        up = self._pool.take(origin) if not request.upgrade else None
         if up is not None:
             if self.kept is None and self.body_done:
                 # The common start, written out: an idle connection, and nothing but a head to send.
                 self.up = up
                 self.wrote = True
-                up.send(self, head, bodyless=request.method == b"HEAD")
+                if request.method == b"HEAD":
+                    up.send(self, head, bodyless=True)
+                else:
+                    up.relay(self, head)
             else:
                 self._send(up)
         else:
             self.wrote = False
             self.dialling = True
-            self.engine.pool.dial(origin, self)
+            self._pool.dial(origin, self)
             if not self.body_done:
                 self.down.pause_body()
 
@@ -147,7 +161,7 @@ class Relay:
     def on_connected(self, connection: ClientConnection) -> None:
         self.dialling = False
         if self.over:
-            self.engine.pool.give(connection)
+            self._pool.give(connection)
             return
         self._send(connection)
 
@@ -162,10 +176,6 @@ class Relay:
         if self.over:
             return
         up = self.up
-        if up is not None and up.tunnel:
-            self.touched = self.engine.clock()
-            up.write(data)
-            return
         if self.request.chunked:
             data = chunk(data) if data else b""
             if last:
@@ -189,11 +199,7 @@ class Relay:
         self._end(error or ClientGone())
 
     def on_client_eof(self) -> None:
-        up = self.up
-        if up is not None and up.tunnel:
-            up.write_eof()
-            self._one_side_ended()
-        elif peer_is_gone(self.down):
+        if peer_is_gone(self.down):
             self.on_client_gone(None)
             self.down.cut()
 
@@ -208,13 +214,6 @@ class Relay:
     def on_deadline(self, now: float) -> float:
         if self.over:
             return NEVER
-        up = self.up
-        if up is not None and up.tunnel:
-            # A tunnel ages by idleness only: timeoutSeconds would kill every long-lived WebSocket (spec §15.2).
-            then = self.touched + self.idle_s if self.idle_s else NEVER
-            if now >= then:
-                self._cut(UpstreamTimeout())
-            return then
         then = min(self.total_at, NEVER if self.started else self.start_at)
         if self.idle_s:
             then = min(then, self.touched + self.idle_s)
@@ -227,6 +226,31 @@ class Relay:
         return NEVER
 
     # ---- upstream → us (client.User) ------------------------------------------------------------
+
+    def on_whole_response(self, connection: ClientConnection, response: bytes) -> None:
+        down, request = self.down, self.request
+        self.started = True
+        self.status = connection.reader.status
+        if self.extra or down.draining or not request.keep_alive or not request.minor:
+            response = self._amended(response)
+        down.send(response)
+        if (
+            self.attempt == 1
+            and self.body_done
+            and not (self.body_bytes or down.blocked or connection.blocked or request.upgrade)
+        ):
+            # The common end, written out: nothing of this request is left anywhere.
+            self.over = True
+            self.up = None
+            self._pool.give(connection)
+            self._released(failed=False)
+            self._budget.active -= 1
+            self._ended(None, self._clock())
+            if not self.extra:
+                down.spare = self
+            down.finish(keep=request.keep_alive)
+        else:
+            self._complete(connection)
 
     def on_response(self, connection: ClientConnection) -> None:
         reader = connection.reader
@@ -267,7 +291,7 @@ class Relay:
             self._complete(connection)
         else:
             if self.idle_s:
-                self.touched = self.engine.clock()
+                self.touched = self._clock()
             self.down.send(parts[0] if len(parts) == 1 else b"".join(parts))
             if self.down.blocked:
                 connection.pause()
@@ -275,27 +299,17 @@ class Relay:
     def on_upstream_lost(self, connection: ClientConnection, error: UpstreamReset | UpstreamProtocol) -> None:
         if self.over:
             return
-        if connection.tunnel:
-            self.over = True
-            self.up = None
-            self._released(failed=False)
-            self._end(None)
-            self.down.close()
-        elif self.started:
+        if self.started:
             self._cut(UpstreamTruncated())
         else:
             self.up = None
             self._failed(error, reused=connection.served > 0)
 
     def on_tunnel_data(self, data: bytes) -> None:
-        self.touched = self.engine.clock()
-        self.down.send(data)
-        if self.down.blocked and self.up is not None:
-            self.up.pause()
+        raise AssertionError("a relay is no tunnel")
 
     def on_tunnel_eof(self) -> None:
-        self.down.end_tunnel()
-        self._one_side_ended()
+        raise AssertionError("a relay is no tunnel")
 
     def on_upstream_blocked(self) -> None:
         self.down.pause_body()
@@ -358,6 +372,19 @@ class Relay:
         parts.append(self.extra + b"\r\n" if self.extra else b"\r\n")
         return parts
 
+    def _amended(self, response: bytes) -> bytes:
+        """A whole response that has to say more to this client: about its connection, or how long it waited."""
+        request = self.request
+        if self.down.draining:
+            request.keep_alive = False
+        more = self.extra
+        if not request.keep_alive:
+            more += b"connection: close\r\n"
+        elif not request.minor:
+            more += b"connection: keep-alive\r\n"
+        line_end = response.index(b"\r\n") + 2
+        return response[:line_end] + more + response[line_end:]
+
     def _complete(self, connection: ClientConnection) -> None:
         reader = connection.reader
         self.over = True
@@ -365,20 +392,16 @@ class Relay:
         if reader.keep_alive and self.body_done and not (reader.excess or self.request.upgrade or connection.blocked):
             if self.down.blocked:
                 connection.resume()  # the last bytes filled the client's buffer; the next user has its own
-            self.engine.pool.give(connection)
+            self._pool.give(connection)
         else:
             connection.close()
         self._released(failed=False)
-        if self.retrying:
-            self._end(None)
-        else:
-            self.engine.retry_budget.active -= 1
-            self._ended(None)
+        self._end(None)
         self.down.finish(keep=self.request.keep_alive and not self.close_after)
 
     def _failed(self, error: DataplaneError, *, reused: bool, not_processed: bool = False) -> None:
         """An attempt ended before it gave a response byte."""
-        budget = self.engine.retry_budget
+        budget = self._budget
         again = may_retry(
             method=self.request.method,
             attempt=self.attempt,
@@ -398,12 +421,12 @@ class Relay:
             self._finish_failed(error)
 
     def _end(self, error: DataplaneError | None) -> None:
-        budget = self.engine.retry_budget
+        budget = self._budget
         budget.active -= 1
         if self.retrying:
             self.retrying = False
             budget.leave(self)
-        self._ended(error)
+        self._ended(error, self._clock())
 
     def _finish_failed(self, error: DataplaneError) -> None:
         self.over = True
@@ -422,20 +445,11 @@ class Relay:
         """Let go of whatever the present attempt holds."""
         if self.dialling:
             self.dialling = False
-            self.engine.pool.cancel(self.origin, self)
+            self._pool.cancel(self.origin, self)
         up, self.up = self.up, None
         if up is not None:
             up.close()
         self._released(failed=False)
-
-    def _one_side_ended(self) -> None:
-        if not self.half_closed:
-            self.half_closed = True
-            return
-        self.over = True
-        self._detach()
-        self._end(None)
-        self.down.close()
 
     def _open_tunnel(self, connection: ClientConnection) -> None:
         reader, request = connection.reader, self.request
@@ -446,10 +460,13 @@ class Relay:
             return
         self.started = True
         self.status = 101
-        connection.tunnel = True
         head = (STATUS_LINE[101], *reader.out, b"connection: Upgrade\r\nupgrade: ", request.upgrade, b"\r\n\r\n")
         self.down.send(b"".join((*head, reader.tail)))
-        self.touched = self.engine.clock()
-        if self.idle_s:
-            self.down.deadline_at(self.touched + self.idle_s)
+        Tunnel(self.down, connection, idle_s=self.idle_s, clock=self._clock, ended=self._tunnel_ended)
         self.down.tunnel()
+
+    def _tunnel_ended(self, error: DataplaneError | None) -> None:
+        self.over = True
+        self.up = None
+        self._released(failed=False)
+        self._end(error)

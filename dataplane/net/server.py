@@ -20,7 +20,7 @@ GW-23…GW-26.
 import asyncio
 import enum
 import socket
-from typing import cast
+from typing import Any, cast
 
 from dataplane.errors import BadRequest, DataplaneError, RequestTimeout
 from dataplane.net.accepting import Accepting, Exchange
@@ -28,8 +28,8 @@ from dataplane.net.closing import half_close, will_reset
 from dataplane.net.timers import NEVER
 from dataplane.wire.chunked import ChunkScanner
 from dataplane.wire.headers import Headers
-from dataplane.wire.http1 import RequestReader
 from dataplane.wire.http1_out import CONTINUE, failure, response
+from dataplane.wire.http1_request import RequestReader
 
 DRAIN_BYTES_MAX = 64 * 1024  # of a body that nobody wants, before the connection is closed instead (GW-14, GW-15)
 LOOK_S = 0.5  # how often a client from which we do not read now is looked after
@@ -54,16 +54,22 @@ _TUNNEL, _LINGER, _CLOSED = Turn.TUNNEL, Turn.LINGER, Turn.CLOSED
 
 class ServerConnection(asyncio.Protocol):
     __slots__ = (
-        "_accepting", "_transport", "_reader_paused", "_tail", "_unread",  # bytes
+        "_accepting", "_clock", "_handler", "_idle_s", "_requests",
+        "_transport", "_reader_paused", "_tail", "_unread",  # bytes
         "_left", "_scanner", "_drained", "_body_at", "_saw_eof", "ahead_bytes",  # the message being received
         "_deadline", "_stalled_at", "_owes_turn",
         "wake", "turn", "request", "exchange", "peer", "blocked", "draining", "forwarded_for", "forwarded_line",
+        "spare",
     )  # fmt: skip
 
     # ---- construction -------------------------------------------------------------------
 
     def __init__(self, accepting: Accepting) -> None:
         self._accepting = accepting
+        self._clock = accepting.clock
+        self._handler = accepting.handler
+        self._idle_s = accepting.limits.idle_s
+        self._requests = accepting.meters.requests
         self._transport: asyncio.Transport
         self._reader_paused = False
         self._tail = b""  # the last bytes of an unfinished head, to find a blank line across a cut
@@ -86,6 +92,7 @@ class ServerConnection(asyncio.Protocol):
         self.draining = False  # answer with Connection: close from now on
         self.forwarded_for = b""  # the Host that forwarded_line was made for
         self.forwarded_line = b""
+        self.spare: Any = None  # what served the last request, if it can serve the next one; of the handler's kind
 
     # ---- transport → us (asyncio.Protocol) ----------------------------------------------
 
@@ -105,7 +112,17 @@ class ServerConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         turn = self.turn
         if turn is _IDLE:
-            self._on_head(data)
+            request = self.request
+            if request.started or not request.read(data):
+                self._on_head(data)
+            elif request.content_length > 0:
+                self._on_request(b"")
+            else:
+                # The common request, written out: whole, and nothing else is here.
+                self.turn = _BUSY
+                self.ahead_bytes = 0
+                self._requests.v += 1
+                self._handler(self)
         elif turn is _BODY or turn is _DRAIN:
             self._on_body(data)
         elif turn is _TUNNEL:
@@ -177,7 +194,7 @@ class ServerConnection(asyncio.Protocol):
                     cut = 0
             head = data if cut == 0 or cut == len(data) else data[:cut]
             try:
-                done = request.feed(head)
+                done = (cut > 0 and not request.started and request.read(head)) or request.feed(head)
             except DataplaneError as error:
                 self.reject(error)
                 return
@@ -214,9 +231,7 @@ class ServerConnection(asyncio.Protocol):
         if self.turn is _BODY:
             self._body_at = self._accepting.clock()
             self._wake_by(self._body_at + self._accepting.limits.body_stall_s)
-        if self.draining:
-            request.keep_alive = False
-        self._accepting.handler(self)
+        self._handler(self)
         turn = self.turn
         if not rest or turn is _IDLE:
             return rest
@@ -306,7 +321,7 @@ class ServerConnection(asyncio.Protocol):
                     # The common end, written out: nothing is waiting.
                     self.turn = _IDLE
                     self.request.reset()
-                    self._deadline = self._accepting.clock() + self._accepting.limits.idle_s
+                    self._deadline = self._clock() + self._idle_s
                     return
                 self._next(self._unread)
             else:

@@ -1,12 +1,13 @@
 """What each header field means to a hop: passed on, dropped, or looked at.
 
-Path: wire/http1.py asks for every field of every message, so the answer is one dictionary look-up by the name as it
-came off the wire; names not seen before are learned (bounded).
+Path: wire/http1_request.py and http1_response.py ask for every field that they have not seen before, so the answer is
+one dictionary look-up by the name as it came off the wire; names not seen before are learned (bounded).
 
 Source: RFC 9110 §5.1 (tokens), §7.6.1 (Connection); RFC 9112 §6; reliability.md GW-03, GW-09, GW-11, GW-12.
 """
 
 import enum
+from typing import Any
 
 from dataplane.errors import BadRequest
 
@@ -89,7 +90,7 @@ NEVER_NOMINATED_PREFIXES = (b"k-", b"ce-", b"knative-serving-", b"x-forwarded-")
 class FieldTable:
     """Field by name for one kind of peer. `strict` refuses `_` in names (they alias `-` names in CGI-like servers)."""
 
-    __slots__ = ("_known", "_prefixes", "_strict", "actions", "fields_max", "head_bytes_max", "trusted")
+    __slots__ = ("_known", "_prefixes", "_strict", "actions", "fields_max", "head_bytes_max", "heads", "trusted")
 
     def __init__(
         self, known: dict[bytes, Field], *, drop_prefixes: tuple[bytes, ...] = (), strict: bool = True
@@ -101,6 +102,7 @@ class FieldTable:
         # Our own hops add a few fields each; what the first hop accepted must not be refused by the second.
         self.fields_max = FIELDS_MAX if strict else FIELDS_MAX + 28
         self.head_bytes_max = HEAD_BYTES_MAX if strict else HEAD_BYTES_MAX + 8 * 1024
+        self.heads: dict[bytes, Any] = {}  # kept by the readers of this table (http1_response.py)
         self.trusted = Field.FORWARDED_FOR in known.values()  # forwarding headers of this peer are believed
 
     def learn(self, name: bytes) -> int:

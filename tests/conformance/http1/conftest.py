@@ -62,7 +62,7 @@ class Collected:
         self.down = down
         self.method, self.target, self.host = request.method, request.target, request.host
         self.minor, self.content_length, self.chunked = request.minor, request.content_length, request.chunked
-        self.fields = [(request.out[i].lower(), request.out[i + 2]) for i in range(0, len(request.out), 4)]
+        self.fields = [(name.lower(), value) for name, value in request.fields()]
         self.body = b""
         self.whole = request.content_length <= 0 and not request.chunked
         down.exchange = self

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from dataplane.errors import UpstreamProtocol
 from dataplane.wire.headers import from_upstream
-from dataplane.wire.http1 import ResponseReader
+from dataplane.wire.http1_response import ResponseReader
 
 MUTATE_S = 8.0  # how long the seeded mutator may run, per direction
 EVENT_MAX = 1 << 17

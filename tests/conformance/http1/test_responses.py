@@ -7,7 +7,7 @@ import pytest
 
 from dataplane.errors import UpstreamProtocol
 from dataplane.wire.headers import from_upstream
-from dataplane.wire.http1 import ResponseReader
+from dataplane.wire.http1_response import ResponseReader
 
 OK = b"HTTP/1.1 200 OK\r\n"
 

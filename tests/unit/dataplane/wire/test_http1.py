@@ -1,7 +1,8 @@
 """What the readers hand to a hop: fields as received, in order, without what only this hop needed."""
 
 from dataplane.wire.headers import from_outside, from_upstream
-from dataplane.wire.http1 import RequestReader, ResponseReader
+from dataplane.wire.http1_request import RequestReader
+from dataplane.wire.http1_response import ResponseReader
 
 
 def test_the_fields_of_a_request_keep_their_order_and_case_and_leave_out_framing():

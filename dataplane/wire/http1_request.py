@@ -1,17 +1,22 @@
-"""HTTP/1.1 messages ← bytes. Sans-I/O; the only door to httptools (llhttp).
+"""HTTP/1.1 request heads ← bytes. Sans-I/O; with http1_response.py the only door to httptools (llhttp).
 
-Path: net/server.py feeds a RequestReader up to the end of a head; net/client.py feeds a ResponseReader everything.
+Path: net/server.py gives a RequestReader exactly one head, whole or in pieces; what follows it is net/server.py's.
 
-The readers judge while llhttp reads: a field that is passed on unchanged goes straight into `out`, the pieces of the
-head to be sent onward, so there is no list of headers to walk again. Fields that need a look are kept in `seen` by
-meaning.
+Two ways in. `read` takes the shape that nearly every head has: whole, ASCII, origin-form, no field twice, nothing that
+asks for more than a body of known length. llhttp judges it, its fields go into a dictionary without a frame of Python
+each, and what is passed on stays as it came. `feed` takes every other shape and says what is wrong with it. Whatever
+`read` accepts, `feed` accepts with the same meaning (tests/conformance/http1/test_read.py).
+
+Clients repeat themselves: the fields of a head that are byte for byte those of the head before it on the same
+connection are not looked at again.
 
 Why httptools and not h11 here: docs/decisions/0001. h11 is the reference in tests/conformance/http1.
 
-Source: RFC 9112; reliability.md GW-01…GW-09, GW-11, GW-18.
+Source: RFC 9112; reliability.md GW-01…GW-09, GW-11, GW-19.
 """
 
 import re
+from collections.abc import Callable
 
 import httptools
 
@@ -23,12 +28,9 @@ from dataplane.errors import (
     MethodNotAllowed,
     NotImplementedCoding,
     TargetTooLong,
-    UpstreamProtocol,
     VersionNotSupported,
 )
 from dataplane.wire.headers import (
-    FIELDS_MAX,
-    HEAD_BYTES_MAX,
     NEVER_NOMINATED,
     NEVER_NOMINATED_PREFIXES,
     Field,
@@ -36,12 +38,16 @@ from dataplane.wire.headers import (
     is_token,
     normal_host,
 )
+from dataplane.wire.http1_repeat import Field as Repeated
+from dataplane.wire.http1_repeat import Repeat, repeat
 
 TARGET_BYTES_MAX = 8 * 1024
 FIELD_BYTES_MAX = 16 * 1024
 LINES_MAX = 1024  # remembered request lines: clients ask for the same few things again and again
 LINE_BYTES_MAX = 128
-INTERIM_MAX = 16  # 1xx responses before the final one
+READ_BYTES_MAX = 8 * 1024
+BLOCK_BYTES_MAX = 2 * 1024  # of the fields of the last head, kept per connection
+LESSONS_MAX = 8  # how often a connection may show that what it repeats is something else
 
 _HOST = int(Field.HOST)
 _CONTENT_LENGTH = int(Field.CONTENT_LENGTH)
@@ -51,33 +57,49 @@ _UPGRADE = int(Field.UPGRADE)
 _EXPECT = int(Field.EXPECT)
 _DROP = int(Field.DROP)
 _USER_AGENT = int(Field.USER_AGENT)
+_PASS = int(Field.PASS)
 # Fields whose repetition is a list by definition; any other looked-at field may appear once.
 _LISTS = frozenset(
     (_CONNECTION, int(Field.FORWARDED_FOR), int(Field.FORWARDED), int(Field.FORWARDED_HOST), int(Field.FORWARDED_PROTO))
 )
+_ASK_MORE = frozenset((_TRANSFER_ENCODING, _UPGRADE, _EXPECT))
 _SINGLE = frozenset((_HOST, _CONTENT_LENGTH, _TRANSFER_ENCODING))
 _AROUND_REFUSED = b"\x0b\x0c\x85\xa0\xff"
-_KEEP_ALIVE = frozenset((b"keep-alive", b"Keep-Alive", b"close", b"Close"))
-_NONE: frozenset[bytes] = frozenset()
+_NOT_NOTED = frozenset((_PASS, _DROP, _HOST, _CONTENT_LENGTH, _CONNECTION))
+_STAYS = frozenset((b"keep-alive", b"Keep-Alive"))
+_NOTHING: dict[int, bytes] = {}  # nobody writes into it
+_LINE = re.compile(rb"(GET|HEAD|POST|PUT|DELETE|PATCH|OPTIONS) (/[!-\"$-~]*+) HTTP/1\.1\r\n")
 _VERSION = re.compile(rb" HTTP/[0-9]\.[0-9]")
 _CLOSE_TOKENS = frozenset((b"close", b"keep-alive", b"upgrade", b""))
 
 _SOUND: set[bytes] = set()
 
 
-class RequestReader:
-    """One request at a time. Feed exactly up to the end of the head; the connection owns the body.
+class _Into:
+    """llhttp's listener: each field goes into a dictionary, and no frame of Python is made for it."""
 
-    After `feed` returned True: method, target (origin-form as it will be sent), host (as received), host_key (for
-    routing), out (pieces of passed-on field lines), seen (looked-at fields), content_length (-1: none), chunked,
-    keep_alive, upgrade (lower-case token or b""), expect_continue, minor (HTTP/1.x).
+    __slots__ = ("on_header",)
+
+    def __init__(self, on_header: Callable[[bytes, bytes], object]) -> None:
+        self.on_header = on_header
+
+
+_NOBODY: object = object()  # llhttp's listener when only its verdict is wanted
+
+
+class RequestReader:
+    """One request at a time.
+
+    After `read` or `feed` returned True: method, target (origin-form as it will be sent), host (as received), host_key
+    (for routing), lines (the fields to pass on, each with its CRLF), seen (looked-at fields), content_length (-1:
+    none), chunked, keep_alive, upgrade (lower-case token or b""), expect_continue, minor (HTTP/1.x), size_bytes.
     """
 
     __slots__ = (
-        "_actions", "_ascii", "_head_bytes", "_head_bytes_max", "_head_done", "_learn", "_fields", "_fields_max",
-        "_line", "_parser",
-        "chunked", "content_length", "expect_continue", "host", "host_key", "keep_alive", "method", "minor", "out",
-        "seen", "target", "trusted", "upgrade",
+        "_actions", "_ascii", "_block", "_fed", "_fields", "_fields_max", "_head_bytes_max", "_head_done",
+        "_learn", "_lessons", "_line", "_out", "_parser", "_repeat", "_repeats",
+        "chunked", "content_length", "expect_continue", "host", "host_key", "keep_alive", "lines", "method", "minor",
+        "seen", "size_bytes", "started", "target", "trusted", "upgrade",
     )  # fmt: skip
 
     def __init__(self, table: FieldTable) -> None:
@@ -87,24 +109,116 @@ class RequestReader:
         self._head_bytes_max = table.head_bytes_max
         self.trusted = table.trusted
         self._parser: httptools.HttpRequestParser | None = None
+        self._repeat: Repeat | None = None
+        self._repeats: tuple[bytes, bytes, dict[int, bytes], int]  # what each head that fits says
+        self._lessons = LESSONS_MAX
+        self._fed = True
         self.reset()
 
     def reset(self) -> None:
         """Ready for the next head."""
+        self.keep_alive = True
+        if not self._fed:
+            return  # what the last head said stands until the next one says something else
+        self._fed = False
+        self.started = False  # some of a head has arrived, but not all
+        self._block: bytes | None = None  # fields of the last head that was read(); what they said stands
         self._ascii = True
         self._line: bytes | None = b""  # the request line as far as it came; None: seen and sound
-        self._head_bytes = 0
+        self.size_bytes = 0
         self._head_done = False
         self._fields = 0
-        self.out: list[bytes] = []
-        self.seen: dict[int, bytes] = {}
+        self._out: list[bytes] = []
+        self.lines = b""
+        self.seen = _NOTHING
         self.method = self.target = self.host = self.host_key = self.upgrade = b""
         self.content_length = -1
         self.chunked = self.expect_continue = False
-        self.keep_alive = True
         self.minor = 1
 
     # ---- connection → us ------------------------------------------------------------------
+
+    def read(self, head: bytes) -> bool:
+        """True: `head` is one whole head of the usual shape, and nothing else. False: nothing was read; `feed` it."""
+        line = _LINE.match(head)
+        if line is None:
+            return False
+        block = head[line.end() :]
+        if block != self._block:
+            known = self._repeat
+            if (
+                known is not None
+                and (lines := known.lines(block)) is not None
+                and len(head) <= READ_BYTES_MAX
+                and _is_sound(head)
+            ):
+                self.lines = lines
+                self.host, self.host_key, self.seen, self.content_length = self._repeats
+                self._block = block if len(block) <= BLOCK_BYTES_MAX else None
+            elif not self._read_fields(head, block):
+                return False
+        self.size_bytes = len(head)
+        self.method, self.target = line.groups()
+        return True
+
+    def _read_fields(self, head: bytes, block: bytes) -> bool:
+        fields = _fields_of(head)
+        if len(head) > READ_BYTES_MAX or len(fields) > self._fields_max:
+            return False
+        lines = block.split(b"\r\n")
+        if len(lines) != len(fields) + 2:
+            return False  # a field twice, or none
+        actions = self._actions
+        host = key = b""
+        length = -1
+        seen = _NOTHING
+        cut: list[int] = []
+        try:
+            for at, (name, value) in enumerate(fields.items()):
+                action = actions.get(name)
+                if action is None:
+                    action = self._learn(name)
+                if not action:
+                    continue
+                if action in _ASK_MORE or (action == _CONNECTION and value not in _STAYS):
+                    return False
+                if action == _HOST:
+                    if key:
+                        return False
+                    host, key = value, normal_host(value)
+                elif action == _CONTENT_LENGTH:
+                    if length >= 0 or not value.isdigit() or len(value) > 18:
+                        return False
+                    length = int(value)
+                elif action not in _NOT_NOTED:
+                    if seen is _NOTHING:
+                        seen = {}
+                    elif action in seen:
+                        return False
+                    seen[action] = value.rstrip(b" \t")
+                    if action == _USER_AGENT:
+                        continue
+                cut.append(at)
+        except BadRequest:
+            return False
+        if not key:
+            return False
+        if self._block is not None and self._lessons:
+            self._lessons -= 1
+            self._repeat = repeat(self._block, block, [self._treated(name) for name in fields], self._repeat)
+            self._repeats = host, key, seen, length
+        for at in reversed(cut):
+            del lines[at]
+        lines.pop()
+        self.lines = b"\r\n".join(lines)
+        self.host, self.host_key, self.seen, self.content_length = host, key, seen, length
+        self._block = block if len(block) <= BLOCK_BYTES_MAX else None
+        return True
+
+    def _treated(self, name: bytes) -> Repeated:
+        action = self._actions.get(name, -1)
+        passed = action in (_PASS, _USER_AGENT)
+        return Repeated(name, passed, action in (_PASS, _DROP))
 
     def feed(self, data: bytes) -> bool:
         """Head bytes in; True when the head is whole and sound. Never give it bytes beyond the blank line.
@@ -112,12 +226,17 @@ class RequestReader:
         Raises:
             ClientFault: refuse with its status and close; nothing after it can be trusted.
         """
+        if not self._fed:
+            self._fed = True
+            self.reset()
+            self._fed = True
+        self.started = True
         parser = self._parser
         if parser is None:
             parser = self._parser = httptools.HttpRequestParser(self)
         if self._line is not None:
             self._check_line(data)
-        self._head_bytes += len(data)
+        self.size_bytes += len(data)
         if not data.isascii():
             self._ascii = False
         try:
@@ -126,22 +245,15 @@ class RequestReader:
             self._parser = None
         except httptools.HttpParserError as error:
             raise self._fault(error) from None
-        if self._head_bytes > self._head_bytes_max or len(self.target) > TARGET_BYTES_MAX:
+        if self.size_bytes > self._head_bytes_max or len(self.target) > TARGET_BYTES_MAX:
             raise TargetTooLong if len(self.target) > TARGET_BYTES_MAX else HeadersTooLarge
         if not self._head_done:
             return False
-        self._judge(parser)
+        self._judge_head(parser)
+        self.started = False
+        self.lines = b"".join(self._out)
+        self._out = []
         return True
-
-    @property
-    def size_bytes(self) -> int:
-        """Of the head, as received."""
-        return self._head_bytes
-
-    @property
-    def started(self) -> bool:
-        """Some of a head has arrived."""
-        return self._head_bytes > 0
 
     # ---- llhttp → us ----------------------------------------------------------------------
 
@@ -153,13 +265,15 @@ class RequestReader:
         if action is None:
             action = self._learn(name)
         if not action:
-            self.out += (name, b": ", value, b"\r\n")
+            self._out += (name, b": ", value, b"\r\n")
             return
         self._fields += 1
         if action == _DROP:
             return
         if action == _USER_AGENT:
-            self.out += (name, b": ", value, b"\r\n")
+            self._out += (name, b": ", value, b"\r\n")
+        if self.seen is _NOTHING:
+            self.seen = {}
         before = self.seen.get(action)
         value = value.rstrip(b" \t")  # llhttp leaves the white space after a value (RFC 9112 §5.1)
         if before is None:
@@ -176,12 +290,12 @@ class RequestReader:
 
     # ---- the judgement ----------------------------------------------------------------------
 
-    def _judge(self, parser: httptools.HttpRequestParser) -> None:
+    def _judge_head(self, parser: httptools.HttpRequestParser) -> None:
         self.method = parser.get_method()
         seen = self.seen
-        if self._fields + (len(self.out) >> 2) > self._fields_max:
+        if self._fields + (len(self._out) >> 2) > self._fields_max:
             raise HeadersTooLarge
-        if self._head_bytes > FIELD_BYTES_MAX:
+        if self.size_bytes > FIELD_BYTES_MAX:
             self._check_sizes()
         if not self._ascii:
             self._check_bytes()
@@ -237,31 +351,33 @@ class RequestReader:
                 name.startswith(NEVER_NOMINATED_PREFIXES) for name in nominated
             ):
                 raise BadRequest("nominated")
-            self.drop(nominated)
+            self._drop(nominated)
 
     def header(self, name: bytes) -> bytes | None:
         """The value of a field by lower-case name, among those passed on and the tag."""
         if name == b"knative-serving-tag":
             return self.seen.get(int(Field.TAG))
-        out = self.out
-        for i in range(0, len(out), 4):
-            if out[i].lower() == name:
-                return out[i + 2]
-        return None
+        return next((value for field, value in self.fields() if field.lower() == name), None)
 
     def fields(self) -> list[tuple[bytes, bytes]]:
-        """The fields that are passed on, as received and in that order: (name, value)."""
-        out = self.out
-        return [(out[i], out[i + 2]) for i in range(0, len(out), 4)]
+        """The fields that are passed on, in the order they came: (name as received, value)."""
+        found = []
+        for line in self.lines.split(b"\r\n")[:-1]:
+            name, _, value = line.partition(b":")
+            found.append((name, value.strip(b" \t")))
+        return found
 
-    def drop(self, names: set[bytes] | frozenset[bytes]) -> None:
-        """Take lines out of `out` by lower-case name."""
-        out = self.out
-        kept: list[bytes] = []
+    def without(self, names: frozenset[bytes]) -> bytes:
+        """`lines` less the fields of these lower-case names."""
+        lines = self.lines.split(b"\r\n")[:-1]
+        return b"".join(line + b"\r\n" for line in lines if line.partition(b":")[0].lower() not in names)
+
+    def _drop(self, names: set[bytes]) -> None:
+        out = self._out
+        self._out = []
         for i in range(0, len(out), 4):
             if out[i].lower() not in names:
-                kept += out[i : i + 4]
-        self.out = kept
+                self._out += out[i : i + 4]
 
     def _other_form(self, host: bytes) -> bytes:
         """Absolute-form becomes origin-form, its authority the Host; `*` stays; no CONNECT (GW-06, GW-07)."""
@@ -312,8 +428,8 @@ class RequestReader:
         self.minor = 0
 
     def _check_sizes(self) -> None:
-        for i in range(0, len(self.out), 4):
-            if len(self.out[i]) + len(self.out[i + 2]) > FIELD_BYTES_MAX:
+        for i in range(0, len(self._out), 4):
+            if len(self._out[i]) + len(self._out[i + 2]) > FIELD_BYTES_MAX:
                 raise HeadersTooLarge
         if any(len(value) > FIELD_BYTES_MAX for value in self.seen.values()):
             raise HeadersTooLarge
@@ -322,7 +438,7 @@ class RequestReader:
         """Rare: not pure ASCII. obs-text inside a value is legal; around it, or in the target, it is a trick."""
         if not self.target.isascii():
             raise BadRequest("target")
-        for value in (*self.out[2::4], *self.seen.values()):
+        for value in (*self._out[2::4], *self.seen.values()):
             if value and (value[0] in _AROUND_REFUSED or value[-1] in _AROUND_REFUSED):
                 raise BadRequest("header_value")
         # A User-Agent is free text that is passed on; the other fields looked at are made of tokens and addresses.
@@ -336,7 +452,7 @@ class RequestReader:
         text = str(error)
         if len(self.target) > TARGET_BYTES_MAX:
             return TargetTooLong()
-        if self._head_bytes > self._head_bytes_max:
+        if self.size_bytes > self._head_bytes_max:
             return HeadersTooLarge()
         if "version" in text.lower() and "Invalid" in text:
             return VersionNotSupported()
@@ -349,170 +465,22 @@ class RequestReader:
         return BadRequest("syntax")
 
 
-class ResponseReader:
-    """One response at a time, body included. Feed everything; then look at what is new since `take()`.
-
-    head_done: status, out, content_length (-1), chunked, keep_alive, upgrade are set. `body` holds new payload slices;
-    `complete`: the message has ended; `excess`: bytes followed it (the connection must not be reused).
-    """
-
-    __slots__ = (
-        "_actions", "_bodyless", "_head_bytes", "_learn", "_nominated", "_parser", "_interim", "_until_close",
-        "body", "chunked", "complete", "content_length", "excess", "head_done", "interim", "keep_alive", "out",
-        "status", "tail", "upgrade",
-    )  # fmt: skip
-
-    def __init__(self, table: FieldTable) -> None:
-        self._actions = table.actions
-        self._learn = table.learn
-        self._parser: httptools.HttpResponseParser | None = None
-        self.reset(bodyless=False)
-
-    def reset(self, *, bodyless: bool) -> None:
-        """Ready for the next response; `bodyless`: it answers a HEAD."""
-        self._bodyless = bodyless
-        self._head_bytes = 0
-        self._interim = 0
-        self._nominated: frozenset[bytes] = _NONE
-        self._until_close = False
-        self.body: list[bytes] = []
-        self.out: list[bytes] = []
-        self.interim: list[bytes] = []  # whole 1xx heads to pass on
-        self.status = 0
-        self.content_length = -1
-        self.chunked = self.complete = self.excess = self.head_done = False
-        self.keep_alive = True
-        self.tail = self.upgrade = b""
-
-    def feed(self, data: bytes) -> None:
-        """Raises UpstreamProtocol: what comes back is not HTTP we can trust; drop the connection (GW-18)."""
-        parser = self._parser
-        if parser is None:
-            parser = self._parser = httptools.HttpResponseParser(self)
-        if not self.head_done:
-            self._head_bytes += len(data)
-            if self._head_bytes > HEAD_BYTES_MAX and data.find(b"\r\n\r\n") < 0:
-                raise UpstreamProtocol
+def _fields_of(head: bytes) -> dict[bytes, bytes]:
+    """Of a sound ASCII head without an upgrade, by name; of a name that comes twice the first. Else empty."""
+    fields: dict[bytes, bytes] = {}
+    if head.isascii() and head.endswith(b"\r\n\r\n"):
         try:
-            parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
-            self._parser = None
-            self.tail = data[upgrade.args[0] :]
-        except httptools.HttpParserError as error:
-            if self.complete:
-                self.excess = True
-                return
-            cause = error.__context__
-            raise (cause if isinstance(cause, UpstreamProtocol) else UpstreamProtocol()) from None
+            httptools.HttpRequestParser(_Into(fields.setdefault)).feed_data(head)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            fields.clear()
+    return fields
 
-    def header(self, name: bytes) -> bytes | None:
-        """The value of a passed-on field by lower-case name."""
-        out = self.out
-        for i in range(0, len(out), 4):
-            if out[i].lower() == name:
-                return out[i + 2]
-        return None
 
-    def fields(self) -> list[tuple[bytes, bytes]]:
-        """The fields that are passed on, as received and in that order: (name, value)."""
-        out = self.out
-        return [(out[i], out[i + 2]) for i in range(0, len(out), 4)]
-
-    def feed_eof(self) -> bool:
-        """The peer closed. True: that was the regular end of a body without a length."""
-        if self.head_done and self._until_close and not self.complete:
-            self.complete = True
-            self.keep_alive = False
-            return True
+def _is_sound(head: bytes) -> bool:
+    if not head.isascii():
         return False
-
-    # ---- llhttp → us ----------------------------------------------------------------------
-
-    def on_message_begin(self) -> None:
-        if self.complete:
-            self.excess = True
-            raise UpstreamProtocol
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if self.head_done:
-            return  # trailers: dropped (RFC 9110 §6.5.1)
-        action = self._actions.get(name)
-        if action is None:
-            try:
-                action = self._learn(name)
-            except BadRequest:
-                raise UpstreamProtocol from None
-        if not action:
-            self.out += (name, b": ", value, b"\r\n")
-        elif action == _CONTENT_LENGTH:
-            if not value.isdigit():
-                value = value.rstrip(b" \t")
-            if self.content_length >= 0 or not value.isdigit() or len(value) > 18:
-                raise UpstreamProtocol
-            self.content_length = int(value)
-        elif action == _TRANSFER_ENCODING:
-            if self.chunked or value.rstrip(b" \t").lower() != b"chunked":
-                raise UpstreamProtocol
-            self.chunked = True
-        elif action == _UPGRADE:
-            self.upgrade = value.lower()
-        elif action == _CONNECTION:
-            if value in _KEEP_ALIVE:
-                return
-            self._nominated |= {t.strip(b" \t").lower() for t in value.split(b",")} - _CLOSE_TOKENS
-
-    def on_headers_complete(self) -> None:
-        parser = self._parser
-        assert parser is not None
-        status = parser.get_status_code()
-        if self._nominated:
-            self.out = _without(self.out, self._nominated)
-            self._nominated = _NONE
-        if status < 200 and status != 101:
-            if status < 100:
-                raise UpstreamProtocol
-            self._interim += 1
-            if self._interim > INTERIM_MAX:
-                raise UpstreamProtocol
-            if status != 100:
-                self.interim.append(b"".join((b"HTTP/1.1 %d \r\n" % status, *self.out, b"\r\n")))
-            self.out = []
-            self.content_length = -1
-            self.chunked = False
-            return
-        if self.chunked and self.content_length >= 0:
-            raise UpstreamProtocol
-        self.status = status
-        self.keep_alive = parser.should_keep_alive()
-        self.head_done = True
-        if len(self.out) >> 2 > FIELDS_MAX * 2:
-            raise UpstreamProtocol
-        if self._bodyless or status in (204, 304) or status == 101:
-            self.complete = True
-            if self.content_length > 0 or self.chunked:
-                self._parser = None  # it would wait for a body that cannot come
-                if status == 204 or (self.chunked and not self._bodyless):
-                    # Not allowed (RFC 9110 §8.6, RFC 9112 §6.1): who says so may send that body as well.
-                    self.content_length = -1
-                    self.chunked = self.keep_alive = False
-        elif not self.chunked and self.content_length < 0:
-            self._until_close = True
-            self.keep_alive = False
-
-    def on_body(self, data: bytes) -> None:
-        if self.complete:
-            self.excess = True
-        else:
-            self.body.append(data)
-
-    def on_message_complete(self) -> None:
-        if self.head_done:
-            self.complete = True
-
-
-def _without(out: list[bytes], names: frozenset[bytes]) -> list[bytes]:
-    kept: list[bytes] = []
-    for i in range(0, len(out), 4):
-        if out[i].lower() not in names:
-            kept += out[i : i + 4]
-    return kept
+    try:
+        httptools.HttpRequestParser(_NOBODY).feed_data(head)
+    except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+        return False
+    return True
