@@ -23,7 +23,11 @@ class Mount(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ContainerSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """One process to run. `argv[0]` is looked up in the env's PATH. Limits: 0 = none."""
+    """One process to run. `argv[0]` is looked up in the env's PATH. Limits: 0 = none.
+
+    groups: supplementary ones. capabilities: a mask of those that it may have, None = those that its user has.
+    read_only_root: it writes to its writable mounts only.
+    """
 
     name: str
     argv: tuple[str, ...]
@@ -37,6 +41,10 @@ class ContainerSpec(msgspec.Struct, frozen=True, kw_only=True):
     file_bytes: int = 0  # the largest file it may write
     run_as_user: int | None = None
     run_as_group: int | None = None
+    groups: tuple[int, ...] = ()
+    capabilities: int | None = None
+    no_new_privileges: bool = False
+    read_only_root: bool = False
     init: bool = False  # runs to completion, in order, before the others start
     restart: bool = True  # restarted with crash back-off (10 s … 300 s, reset after 10 min healthy)
     sidecar: bool = False  # stopped after the others have ended, within a second
@@ -94,7 +102,7 @@ class Driver(Protocol):
 
     @property
     def not_enforced(self) -> dict[str, str]:
-        """Limits that are not enforced here (pids, memory, cpu) → why not. Known after `open`."""
+        """What is not enforced here (pids, memory, cpu, readOnlyRootFilesystem) → why not. Known after `open`."""
         ...
 
     async def open(self, reporter: Reporter) -> None:

@@ -20,6 +20,7 @@ from msgspec.structs import replace
 from controlplane.drivers.contract import ContainerSpec, Mount, PodProcess
 from controlplane.go_text import parse_quantity
 from controlplane.kubelet import environment, images, volumes
+from controlplane.kubelet.confinement import Powers, confinement, fs_group
 from controlplane.kubelet.references import References
 from controlplane.kubelet.refusal import CONFIG_ERROR, NotRunnable
 from controlplane.kubelet.settings import KubeletSettings
@@ -49,14 +50,26 @@ class Folders(NamedTuple):
     volumes: Path
 
 
+class Warned(NamedTuple):
+    """What the manifest asks for and does not get here, as an event. container "": the whole pod."""
+
+    reason: str
+    message: str
+    container: str = ""
+
+
 class Composed(NamedTuple):
-    """`port`: where requests go; 0 = the pod serves nothing. `contents`: what is in which volume's folder."""
+    """`port`: where requests go; 0 = the pod serves nothing. `contents`: what is in which volume's folder.
+
+    fs_group: whom the volumes belong to, None = us.
+    """
 
     process: PodProcess
     port: int
     watched: dict[str, Watched]
     contents: dict[Path, volumes.Content]
-    rewritten: bool  # mount paths, because containers cannot have mounts here
+    warnings: tuple[Warned, ...]
+    fs_group: int | None
 
 
 class Ground(NamedTuple):
@@ -65,7 +78,7 @@ class Ground(NamedTuple):
     settings: KubeletSettings
     no_mounts: str
     free_port: Callable[[], int]
-    is_root: bool
+    powers: Powers
 
 
 def serving_container(pod: Pod) -> Container | None:
@@ -97,7 +110,7 @@ def _compose(
         if one.name in volumes.used(everybody)
     }
     programs = {c.name: images.resolve(c, ground.settings.images) for c in everybody}
-    users = {c.name: _user(c, pod, ground) for c in everybody}
+    confined = {c.name: confinement(c, pod, ground.powers) for c in everybody}
     served = serving_container(pod)
     has_sidecar = ground.settings.sidecars and served is not None
     user_port = ports[0] if ports else 0
@@ -130,8 +143,12 @@ def _compose(
                 file_bytes=int(_quantity(limits.get("ephemeral-storage", 0), container)),
                 files=ground.settings.files_max,
                 processes=ground.settings.processes_max,
-                run_as_user=users[container.name][0],
-                run_as_group=users[container.name][1],
+                run_as_user=confined[container.name].user,
+                run_as_group=confined[container.name].group,
+                groups=confined[container.name].groups,
+                capabilities=confined[container.name].capabilities,
+                no_new_privileges=confined[container.name].no_new_privileges,
+                read_only_root=confined[container.name].read_only_root,
                 init=container in pod.spec.init_containers,
                 restart=container in pod.spec.init_containers or pod.spec.restart_policy in ("", "Always"),
                 mounts=()
@@ -161,8 +178,20 @@ def _compose(
         grace_s=GRACE_S if grace is None else float(grace),
         ports=ports,
     )
-    rewritten = bool(ground.no_mounts) and any(c.volume_mounts for c in everybody)
-    return Composed(process, port, watched, contents, rewritten)
+    warnings = [
+        Warned("NotEnforced", text, c.name)
+        for c in everybody
+        for text in (*confined[c.name].unenforced, *_unheld_limits(c, ground.powers))
+    ]
+    warnings += [
+        Warned("NotEnforced", f'emptyDir "{one.name}": medium Memory is kept on disk')
+        for one in pod.spec.volumes
+        if one.empty_dir is not None and one.empty_dir.medium == "Memory" and folders.volumes / one.name in contents
+    ]
+    if ground.no_mounts and any(c.volume_mounts for c in everybody):
+        text = f"containers cannot have mounts of their own here ({ground.no_mounts}): mount paths in commands"
+        warnings.append(Warned("MountsRewritten", text + " and variables are replaced"))
+    return Composed(process, port, watched, contents, tuple(warnings), fs_group(pod))
 
 
 def _environment(
@@ -196,25 +225,15 @@ def _quantity(value: str | float, container: Container) -> float:
         raise NotRunnable(CONFIG_ERROR, f"resources.limits: {error}", container.name) from error
 
 
-def _user(container: Container, pod: Pod, ground: Ground) -> tuple[int | None, int | None]:
-    """runAsUser is honoured or refused (spec §12.7), never ignored."""
-    shared = pod.spec.security_context or {}
-    own = container.security_context
-    user = own.run_as_user if own and own.run_as_user is not None else _number(shared.get("runAsUser"))
-    group = own.run_as_group if own and own.run_as_group is not None else _number(shared.get("runAsGroup"))
-    not_root = own.run_as_non_root if own and own.run_as_non_root is not None else shared.get("runAsNonRoot")
-    if not_root and (user == 0 or (user is None and ground.is_root)):
-        raise NotRunnable(CONFIG_ERROR, "container has runAsNonRoot and would run as root", container.name)
-    if user is not None and not ground.is_root and user != os.getuid():
-        message = f"runAsUser {user}: only root can start a process as another user (this is user {os.getuid()})"
-        raise NotRunnable(CONFIG_ERROR, message, container.name)
-    if group is not None and not ground.is_root and group != os.getgid():
-        raise NotRunnable(CONFIG_ERROR, f"runAsGroup {group}: only root can change the group", container.name)
-    return user, group
-
-
-def _number(value: object) -> int | None:
-    return value if isinstance(value, int) else None
+def _unheld_limits(container: Container, powers: Powers) -> list[str]:
+    """Limits that the manifest asks for and this machine does not hold."""
+    limits, missing = container.resources.limits, powers.not_enforced
+    found = []
+    if limits.get("memory") and (why := missing.get("memory")):
+        found.append(f"limits.memory is watched ten times a second instead of enforced: {why}")
+    if limits.get("cpu") and (why := missing.get("cpu")):
+        found.append(f"limits.cpu is not enforced: {why}")
+    return found
 
 
 # --- probes ---

@@ -12,10 +12,12 @@ import asyncio
 import logging
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from controlplane.drivers.contract import Driver, PodReport
 from controlplane.kubelet.compose import Folders, Ground
+from controlplane.kubelet.confinement import Powers, own_capabilities
 from controlplane.kubelet.events import Events
 from controlplane.kubelet.logs import LogFiles
 from controlplane.kubelet.pod import Office, PodLife
@@ -68,7 +70,8 @@ class Kubelet:
         """Opens the driver. Raises OSError or TimeoutError when it cannot."""
         await asyncio.to_thread(self._empty_folders)
         await self._driver.open(self._reported)
-        ground = Ground(self._settings, self._driver.no_mounts, self._driver.free_port, os.geteuid() == 0)
+        powers = await asyncio.to_thread(_powers, self._driver.not_enforced)
+        ground = Ground(self._settings, self._driver.no_mounts, self._driver.free_port, powers)
         if ground.no_mounts:
             log.warning("no_private_mounts why=%s instead=%s", ground.no_mounts, "mount paths are rewritten")
         self._office = Office(
@@ -176,3 +179,9 @@ class Kubelet:
             folder = self._settings.data / name
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True, mode=0o700)
+
+
+def _powers(not_enforced: Mapping[str, str]) -> Powers:
+    """Ours; containers are started by a child of this process. Reads /proc."""
+    capabilities = own_capabilities(Path("/proc/self/status").read_text())
+    return Powers(os.geteuid(), os.getegid(), frozenset(os.getgroups()), capabilities, not_enforced)

@@ -5,12 +5,13 @@ Path: kubelet.py → [pod] → compose.py → driver; driver reports, probes →
     begin ──refused──→ blocked ──a ConfigMap or Secret changed──→ begin
       └──→ launched ──all containers ready──→ serves ──deletion──→ draining ──idle, or out of time──→ stopping ──→ gone
               │ its port was taken by a stranger: again, with another port                                        ↑
-              └── lost (the supervisor died): Failed, until somebody deletes it ──────────────────────────────────┘
+              └── lost (the supervisor died), or evicted (over its disk limit): Failed, until somebody deletes it ┘
 
 Source: spec/serving.md §12.3, §12.9, §17; reliability.md LP-03.
 """
 
 import asyncio
+import functools
 import logging
 import shutil
 from collections.abc import Callable
@@ -18,14 +19,13 @@ from typing import Literal, NamedTuple
 
 from msgspec.structs import replace
 
-from controlplane.drivers.contract import ContainerReport, Driver, PodReport
-from controlplane.kubelet import volumes
+from controlplane.drivers.contract import Driver, PodReport
+from controlplane.kubelet import usage, volumes
 from controlplane.kubelet.compose import SIDECAR, Composed, Folders, Ground, compose, serving_container
+from controlplane.kubelet.containers import Containers, Ward
 from controlplane.kubelet.environment import LABELS
 from controlplane.kubelet.events import Events
 from controlplane.kubelet.materialise import make, make_all
-from controlplane.kubelet.probes import Kind
-from controlplane.kubelet.probing import Listener, Probing
 from controlplane.kubelet.references import References
 from controlplane.kubelet.refusal import NotRunnable
 from controlplane.kubelet.status import ADDRESS, Seen, status
@@ -69,17 +69,7 @@ class PodLife:
 
     __slots__ = (
         *("pod", "key", "uid", "revision", "state", "ready", "depends", "_office", "_folders", "_composed", "_refused"),
-        *(
-            "_report",
-            "_probing",
-            "_pids",
-            "_restarts",
-            "_was_ready",
-            "_clashes",
-            "_relaunch",
-            "_grace_s",
-            "_refreshing",
-        ),
+        *("_report", "_containers", "_was_ready", "_clashes", "_relaunch", "_grace_s", "_refreshing", "_evicted"),
     )
 
     def __init__(self, pod: Pod, key: Key, folders: Folders, office: Office) -> None:
@@ -96,14 +86,14 @@ class PodLife:
         self._composed: Composed | None = None
         self._refused: NotRunnable | None = None
         self._report: PodReport | None = None
-        self._probing: dict[str, Probing] = {}
-        self._pids: dict[str, int] = {}
-        self._restarts: dict[str, int] = {}
+        ward = Ward(office.driver, office.tasks, office.events, office.starting, self._probed)
+        self._containers = Containers(pod, ward)
         self._was_ready = False
         self._clashes = 0
         self._relaunch = False
         self._grace_s: float | None = None
         self._refreshing = False
+        self._evicted = ""  # why
 
     @property
     def leaving(self) -> bool:
@@ -141,12 +131,9 @@ class PodLife:
             self.depends = refs.seen
         self._refused = None
         self.state = "launching"
-        if self._composed.rewritten:
-            log.warning("mount_paths_rewritten pod=%s why=%s", self.pod.metadata.name, office.ground.no_mounts)
-            text = (
-                f"containers cannot have mounts of their own here ({office.ground.no_mounts}): mount paths in commands"
-            )
-            office.events.note(self.pod, "Warning", "MountsRewritten", text + " and variables are replaced")
+        for one in self._composed.warnings:
+            log.warning("not_as_asked pod=%s reason=%s message=%s", self.pod.metadata.name, one.reason, one.message)
+            office.events.note(self.pod, "Warning", one.reason, one.message, one.container)
         if self._composed.contents:
             office.tasks.spawn(self._launch_with_volumes(self._composed), f"volumes.{self.pod.metadata.name}")
         else:
@@ -177,6 +164,8 @@ class PodLife:
         self._folders.logs.mkdir(parents=True, exist_ok=True)
         self._office.driver.start(composed.process)
         self._write_status()
+        if usage.limits(composed):
+            self._office.tasks.spawn(self._watch_usage(composed), f"usage.{self.pod.metadata.name}")
 
     def _revision_object(self) -> Revision | None:
         name = self.pod.metadata.labels.get(LABELS["K_REVISION"], "")
@@ -187,8 +176,9 @@ class PodLife:
 
     def reported(self, report: PodReport) -> None:
         self._report = report
+        watched = self._composed.watched if self._composed is not None and not self.leaving else {}
         for one in report.containers:
-            self._follow(one)
+            self._containers.follow(one, watched.get(one.name))
         self._judge()
         if report.gone:
             self._gone()
@@ -196,60 +186,9 @@ class PodLife:
             self._write_status()
             self._look_for_a_clash(report)
 
-    def _follow(self, one: ContainerReport) -> None:
-        """Probes run while the process runs; what happened becomes events."""
-        before = self._pids.get(one.name, 0)
-        pid = one.pid if one.state == "running" else 0
-        if pid != before:
-            self._pids[one.name] = pid
-            old = self._probing.pop(one.name, None)
-            if old is not None:
-                old.close()
-            if pid:
-                self._container_started(one)
-        note = self._office.events.note
-        if one.restarts > self._restarts.get(one.name, 0):
-            self._restarts[one.name] = one.restarts
-            if one.last_reason == "ContainerCannotRun":
-                note(self.pod, "Warning", "Failed", f"Error: {one.last_message}", one.name)
-            if one.reason == "CrashLoopBackOff":
-                text = f"Back-off restarting failed container {one.name} in pod {self.pod.metadata.name}"
-                note(self.pod, "Warning", "BackOff", text, one.name)
-
-    def _container_started(self, one: ContainerReport) -> None:
-        office, composed = self._office, self._composed
-        assert composed is not None
-        office.events.note(self.pod, "Normal", "Created", f"Created container: {one.name}", one.name)
-        office.events.note(self.pod, "Normal", "Started", f"Started container {one.name}", one.name)
-        watched = composed.watched.get(one.name)
-        if watched is None or self.leaving:
-            return
-
-        def failed(kind: Kind, why: str, fatal: bool) -> None:
-            self._unhealthy(one.name, kind, why, fatal)
-
-        probing = Probing(
-            uid=self.uid,
-            container=one.name,
-            watched=watched,
-            driver=office.driver,
-            tasks=office.tasks,
-            listener=Listener(self._probed, failed, office.starting),
-        )
-        self._probing[one.name] = probing
-        probing.open()
-
     def _probed(self) -> None:
         self._judge()
         self._write_status()
-
-    def _unhealthy(self, container: str, kind: Kind, why: str, fatal: bool) -> None:
-        office = self._office
-        office.events.note(self.pod, "Warning", "Unhealthy", f"{kind.capitalize()} probe failed: {why}", container)
-        if fatal:
-            text = f"Container {container} failed {kind} probe, will be restarted"
-            office.events.note(self.pod, "Normal", "Killing", text, container)
-            office.driver.restart(self.uid, container, f"{kind} probe failed: {why}")
 
     def _judge(self) -> None:
         """Ready = every container runs and passes. Whoever routes hears of a change at once."""
@@ -257,13 +196,34 @@ class PodLife:
         ready = (
             composed is not None
             and self.state == "launched"
+            and not self._evicted
             and bool(composed.watched)
-            and all(name in self._probing and self._probing[name].ready for name in composed.watched)
+            and self._containers.are_ready(composed.watched)
         )
         if ready != self.ready:
             self.ready = ready
             self._was_ready = self._was_ready or ready
             self._office.moved(self)
+
+    # --- it takes too much disk ---
+
+    async def _watch_usage(self, composed: Composed) -> None:
+        most = usage.limits(composed)
+        while True:
+            await asyncio.sleep(usage.EVERY_S)
+            if self.state != "launched" or self._composed is not composed:
+                return
+            why = await asyncio.to_thread(usage.excess, composed, self._folders, most)
+            if why and self.state == "launched" and self._composed is composed:
+                return self._evict(why)
+
+    def _evict(self, why: str) -> None:
+        """Its processes end at once, without a drain: the disk is everybody's."""
+        log.warning("pod_evicted pod=%s why=%s", self.pod.metadata.name, why)
+        self._office.events.note(self.pod, "Warning", "Evicted", why)
+        self._evicted = why
+        self._judge()
+        self._office.driver.stop(self.uid, grace_s=LAST_GRACE_S)
 
     # --- its port was taken ---
 
@@ -325,11 +285,7 @@ class PodLife:
         return max(0.0, began + grace_s - asyncio.get_running_loop().time())
 
     def _gone(self) -> None:
-        for probing in self._probing.values():
-            probing.close()
-        self._probing.clear()
-        self._pids.clear()
-        self._restarts.clear()
+        self._containers.close()
         if self._relaunch and self.state == "launched":
             self._relaunch = False
             self.state, self._report = "new", None
@@ -373,7 +329,7 @@ class PodLife:
                 continue
             try:
                 content = volumes.content(volume, refs)
-                await asyncio.to_thread(make, folder, content)
+                await asyncio.to_thread(functools.partial(make, folder, content, group=composed.fs_group))
             except (NotRunnable, OSError) as error:  # what is mounted stays as it was, as in Kubernetes
                 self._office.events.note(self.pod, "Warning", "FailedMount", f"{volume.name}: {error}")
 
@@ -389,11 +345,12 @@ class PodLife:
         reports = {one.name: one for one in self._report.containers} if self._report is not None else {}
         seen = Seen(
             reports=reports,
-            ready={name: probing.ready for name, probing in self._probing.items()},
-            started={name: probing.started for name, probing in self._probing.items()},
+            ready=self._containers.ready(),
+            started=self._containers.started(),
             pod_ready=self.ready,
             refused=self._refused,
             over=self.state == "over",
+            evicted=self._evicted,
         )
         pod = replace(pod, status=status(pod, seen, self._office.clock.wall()))
         if self._composed is not None and self._composed.process.ports:

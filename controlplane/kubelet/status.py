@@ -28,7 +28,10 @@ ADDRESS = "127.0.0.1"
 
 
 class Seen(NamedTuple):
-    """Everything known about a pod. `refused`: it was not started. `over`: it ended without being asked to."""
+    """Everything known about a pod. `refused`: it was not started. `over`: it ended without being asked to.
+
+    `evicted`: why it had to go.
+    """
 
     reports: Mapping[str, ContainerReport] = {}
     ready: Mapping[str, bool] = {}
@@ -36,6 +39,7 @@ class Seen(NamedTuple):
     pod_ready: bool = False
     refused: NotRunnable | None = None
     over: bool = False
+    evicted: str = ""
 
 
 def status(pod: Pod, seen: Seen, now: float) -> PodStatus:
@@ -65,8 +69,8 @@ def status(pod: Pod, seen: Seen, now: float) -> PodStatus:
     return PodStatus(
         phase=phase,
         conditions=conditions,
-        reason="NodeLost" if seen.over else "",
-        message="its supervisor process ended" if seen.over else "",
+        reason="Evicted" if seen.evicted else "NodeLost" if seen.over else "",
+        message=seen.evicted or ("its supervisor process ended" if seen.over else ""),
         pod_ip=ADDRESS,
         pod_ips=(PodIP(ip=ADDRESS),),
         host_ip=ADDRESS,

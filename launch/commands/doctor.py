@@ -6,6 +6,7 @@ import resource
 import shutil
 import socket
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -52,6 +53,7 @@ def findings(data: Path) -> Iterator[Finding]:
     yield _files()
     yield _processes()
     yield _cgroups()
+    yield _confinement()
     yield _names()
     yield _disk(data)
     yield from _instance(data)
@@ -123,6 +125,23 @@ def _cgroups() -> Finding:
     if all(os.access(place, os.W_OK) for place in places if place.exists()):
         return Finding("ok", "cgroups", f"{version}, writable")
     return Finding("warn", "cgroups", f"{version}, not writable: limits fall back to rlimits", fix)
+
+
+def _confinement() -> Finding:
+    """What a pod asks for in its securityContext and volumes, and does not get on this machine."""
+    from controlplane.drivers.nursery import trial
+
+    with tempfile.TemporaryDirectory(prefix="dataplane-doctor-") as place:
+        why = trial.why_no_mounts(place)
+        if why:
+            text = f"no private mounts ({why}): mount paths are rewritten, readOnlyRootFilesystem is not enforced"
+            return Finding(
+                "warn", "pods", text, "run as root, or allow user namespaces (kernel.unprivileged_userns_clone=1)"
+            )
+        why = trial.why_no_read_only_root(place)
+    if why:
+        return Finding("warn", "pods", f"readOnlyRootFilesystem is not enforced: {why}", "Linux 5.12 or newer")
+    return Finding("ok", "pods", "private mounts, read-only roots; no seccomp profiles anywhere")
 
 
 def _names() -> Finding:

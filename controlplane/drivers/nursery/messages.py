@@ -37,6 +37,10 @@ class Container(NamedTuple):
     file_bytes: int = 0
     run_as_user: int | None = None
     run_as_group: int | None = None
+    groups: tuple[int, ...] = ()
+    capabilities: int | None = None
+    no_new_privileges: bool = False
+    read_only_root: bool = False
     init: bool = False
     restart: bool = True
     sidecar: bool = False
@@ -52,6 +56,7 @@ class Pod(NamedTuple):
 def container(body: dict[str, Any]) -> Container:
     known = {name: body[name] for name in Container._fields if name in body}
     known["argv"] = tuple(known["argv"])
+    known["groups"] = tuple(known.get("groups", ()))
     known["mounts"] = tuple(_mount(one) for one in body.get("mounts", ()))
     return Container(**known)
 

@@ -8,7 +8,9 @@ with a small tmpfs that binds everything the ancestor holds; for `/` itself the 
 Source: spec/serving.md §12.8; mount_namespaces(7).
 """
 
+import errno
 import os
+import re
 import stat
 
 from controlplane.drivers.nursery import linux
@@ -40,6 +42,33 @@ def bind_all(mounts: list[Mount], staging: str) -> None:
         if read_only:
             linux.mount("none", target, flags=linux.MS_BIND | linux.MS_REMOUNT | linux.MS_RDONLY)
         os.close(fd)
+
+
+LEFT_AS_THEY_ARE = ("/dev", "/proc", "/sys")  # devices and the kernel's own; Kubernetes has them writable, too
+
+
+def make_read_only(writable: list[str]) -> None:
+    """Everything that can be seen, but for the mounts at and below `writable` and the kernel's own. Raises OSError."""
+    spared = (*writable, *LEFT_AS_THEY_ARE)
+    for point in _mount_points():
+        if any(point == one or point.startswith(one.rstrip("/") + "/") for one in spared):
+            continue
+        try:
+            linux.make_read_only(point)
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.ENOENT):  # hidden under another mount: nobody sees it
+                raise
+    if not os.statvfs("/").f_flag & os.ST_RDONLY:
+        raise OSError(errno.EROFS, "the root is still writable")
+
+
+def _mount_points() -> list[str]:
+    with open("/proc/self/mountinfo") as file:
+        return [_unescaped(line.split(" ")[4]) for line in file]
+
+
+def _unescaped(text: str) -> str:
+    return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), text)
 
 
 def _ensure(target: str, is_dir: bool, staging: str) -> None:

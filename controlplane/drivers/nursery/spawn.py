@@ -98,12 +98,23 @@ def become(order: Order, *, output_fd: int, error_fd: int, nursery: int) -> NoRe
         os.umask(0o022)
         if order.inside:
             mounts.enter(order.inside)
-        elif spec.mounts:
+        elif spec.mounts or spec.read_only_root:
             stage = "mount"
             mounts.own_namespace()
             mounts.bind_all(list(spec.mounts), order.staging)
+            if spec.read_only_root:
+                stage = "read-only root"
+                mounts.make_read_only([target for _, target, read_only in spec.mounts if not read_only])
+        stage = "capabilities"
+        if spec.capabilities is not None:
+            _bound(spec.capabilities, sealed=spec.no_new_privileges)
         stage = "user"
         _become(spec)
+        stage = "capabilities"
+        if spec.capabilities is not None:
+            linux.keep_capabilities(spec.capabilities)
+        if spec.no_new_privileges:
+            linux.no_new_privileges()
         linux.die_with_parent()  # after the change of user, which would clear it
         if os.getppid() != nursery:
             os._exit(NOT_STARTED)
@@ -152,6 +163,10 @@ def _refusal(stage: str, spec: Container, error: BaseException) -> Refusal:
         return Refusal(NOT_STARTED, f"working directory {spec.cwd!r}: {_text(error)}"[:1000])
     if stage == "mount":
         return Refusal(NOT_STARTED, f"volume mount: {_text(error)}"[:1000])
+    if stage == "read-only root":
+        return Refusal(NOT_STARTED, f"read-only root file system: {_text(error)}"[:1000])
+    if stage == "capabilities":
+        return Refusal(NOT_STARTED, f"capabilities: {_text(error)}"[:1000])
     if stage == "user":
         return Refusal(NOT_STARTED, f"run as user {spec.run_as_user}: {_text(error)}"[:1000])
     if stage == "exec" and isinstance(error, OSError):
@@ -214,11 +229,22 @@ def _processes_of(user: int) -> int:
     return count
 
 
+def _bound(keep: int, *, sealed: bool) -> None:
+    """Without the right to shrink the bounding set, no new privileges does the same."""
+    try:
+        linux.bound_capabilities(keep)
+    except PermissionError:
+        if not sealed:
+            raise
+
+
 def _become(spec: Container) -> None:
     group = spec.run_as_group if spec.run_as_group is not None else spec.run_as_user
-    if group is not None and (group != os.getgid() or spec.run_as_user != os.getuid()):
-        if os.geteuid() == 0:
-            os.setgroups([group])
+    changes = group is not None and (group != os.getgid() or spec.run_as_user != os.getuid())
+    if os.geteuid() == 0 and (changes or spec.groups):
+        own = [os.getgid() if group is None else group] if changes else os.getgroups()
+        os.setgroups([*own, *(one for one in spec.groups if one not in own)])
+    if group is not None and changes:
         os.setresgid(group, group, group)
     if spec.run_as_user is not None and spec.run_as_user != os.getuid():
         os.setresuid(spec.run_as_user, spec.run_as_user, spec.run_as_user)

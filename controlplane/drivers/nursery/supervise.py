@@ -13,7 +13,7 @@ import os
 import signal
 import socket
 
-from controlplane.drivers.nursery import cgroup, family, linux, mounts
+from controlplane.drivers.nursery import cgroup, family, linux, trial
 from controlplane.drivers.nursery.container import Life, Machine
 from controlplane.drivers.nursery.frames import Frame, Lines, encode
 from controlplane.drivers.nursery.loop import Loop, Timer
@@ -98,8 +98,11 @@ class Nursery:
         spares = Spares(self._loop, groups, wanted=settings.spare)
         self._machine = Machine(self._loop, self._clock, settings, groups, spares, set())
         spares.refill()
-        why = _why_no_mounts(settings.staging)
-        return {"op": "hello", "pid": os.getpid(), "no_mounts": why, "not_enforced": groups.missing, "swept": killed}
+        why = trial.why_no_mounts(settings.staging)
+        missing = dict(groups.missing)
+        if writable := why or trial.why_no_read_only_root(settings.staging):
+            missing["readOnlyRootFilesystem"] = writable
+        return {"op": "hello", "pid": os.getpid(), "no_mounts": why, "not_enforced": missing, "swept": killed}
 
     def _start(self, frame: Frame) -> None:
         assert self._machine is not None
@@ -186,23 +189,3 @@ class Nursery:
             self._loop.turn()
         if self._machine is not None:
             self._machine.cgroups.close()
-
-
-def _why_no_mounts(staging: str) -> str:
-    """Tried in a child, because it cannot be told otherwise; "" when containers can have their own mounts."""
-    if not staging:
-        return "no staging directory"
-    read_fd, write_fd = os.pipe2(os.O_CLOEXEC)
-    pid = os.fork()
-    if pid == 0:
-        try:
-            mounts.own_namespace()
-            linux.mount("tmpfs", staging, "tmpfs", 0, "size=64k")
-        except BaseException as error:
-            os.write(write_fd, str(error).encode()[:500] or b"failed")
-        os._exit(0)
-    os.close(write_fd)
-    with os.fdopen(read_fd, "rb") as pipe:
-        why = pipe.read().decode()
-    os.waitpid(pid, 0)
-    return why

@@ -5,7 +5,7 @@ import os
 import sys
 import textwrap
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -122,9 +122,21 @@ async def eventually(true: Callable[[], bool]) -> None:
             await asyncio.sleep(0.01)
 
 
+async def waiting_spare(bench: Bench) -> int:
+    """The pid of a spare that will be taken by the next start."""
+    await eventually(bench.spare)
+    await asyncio.sleep(0.1)  # it is in its group, and the nursery has heard so
+    return bench.spare()
+
+
 @pytest.fixture
 def settled() -> Callable[[Callable[[], bool]], object]:
     return eventually
+
+
+@pytest.fixture
+def ready_spare() -> Callable[[Bench], Awaitable[int]]:
+    return waiting_spare
 
 
 @pytest.fixture

@@ -16,18 +16,16 @@ pytestmark = [
 ]
 
 
-async def test_a_start_becomes_the_spare_and_the_next_is_made_when_it_is_quiet(bench, settled):
-    await settled(bench.spare)
-    waiting = bench.spare()
+async def test_a_start_becomes_the_spare_and_the_next_is_made_when_it_is_quiet(bench, settled, ready_spare):
+    waiting = await ready_spare(bench)
     uid = bench.start(bench.container("sleep", "1000"))
     assert (await bench.running(uid)).pid == waiting
     await settled(bench.spare)
     assert bench.spare() != waiting
 
 
-async def test_starts_at_the_same_time_do_not_wait_for_a_spare(bench, settled):
-    await settled(bench.spare)
-    waiting = bench.spare()
+async def test_starts_at_the_same_time_do_not_wait_for_a_spare(bench, settled, ready_spare):
+    waiting = await ready_spare(bench)
     uids = [bench.start(bench.container("sleep", "1000")) for _ in range(5)]
     pids = {(await bench.running(uid)).pid for uid in uids}
     assert len(pids) == 5
@@ -44,9 +42,8 @@ async def test_a_spare_that_somebody_killed_is_not_missed(bench, settled):
     await settled(bench.spare)
 
 
-async def test_the_limits_stand_before_its_first_instruction(bench, settled):
-    await settled(bench.spare)
-    waiting = bench.spare()
+async def test_the_limits_stand_before_its_first_instruction(bench, settled, ready_spare):
+    waiting = await ready_spare(bench)
     text = """
         import os
         for line in open("/proc/self/cgroup"):
@@ -71,16 +68,16 @@ async def test_it_keeps_nothing_of_other_containers_open(bench, settled):
     assert len([one for one in opened if one != "/dev/null"]) <= 2, opened  # its socket, and the nursery's stderr
 
 
-async def test_a_program_that_cannot_start_says_so_through_the_spare(bench, settled):
-    await settled(bench.spare)
+async def test_a_program_that_cannot_start_says_so_through_the_spare(bench, ready_spare):
+    await ready_spare(bench)
     uid = bench.start(bench.container("no-such-program", restart=False))
     report = await bench.container_until(uid, lambda c: c.state == "terminated")
     assert (report.exit_code, report.reason) == (127, "ContainerCannotRun")
     assert "executable file not found" in report.message
 
 
-async def test_an_environment_larger_than_a_socket_buffer_arrives_whole(bench, settled):
-    await settled(bench.spare)
+async def test_an_environment_larger_than_a_socket_buffer_arrives_whole(bench, ready_spare):
+    await ready_spare(bench)
     big = {f"V{number}": "x" * 100_000 for number in range(8)}
     container = bench.container("sh", "-c", "echo ${#V7}", env={"PATH": os.environ["PATH"], **big}, restart=False)
     uid = bench.start(container)
