@@ -36,7 +36,8 @@
     ├── StoreFault                an event store cannot keep its promise now: 503 + Retry-After, nothing was accepted
     │   ├── StoreUnavailable      away, restarting, or too slow
     │   ├── StoreFull             disk, quota or memory
-    │   └── AppendTimeout         it did not say in time that an event is durable; it may become so
+    │   ├── AppendTimeout         it did not say in time that an event is durable; it may become so
+    │   └── EventTooLarge         413  this store takes no event of that size
     └── ConfigFault               found while loading; never raised on the data path
 
 A programming error is not in this tree: it is an AssertionError, and it may end the connection, never the process.
@@ -201,7 +202,8 @@ class UpstreamProtocol(UpstreamFault):
 class StoreFault(DataplaneError):
     """An event store could not do what it was asked. The message says why; nothing may be assumed to have happened."""
 
-    code, status, retry_after_s = "store_fault", 503, 1
+    code, status = "store_fault", 503
+    retry_after_s: ClassVar[int | None] = 1
 
 
 class StoreUnavailable(StoreFault):
@@ -214,6 +216,12 @@ class StoreFull(StoreFault):
 
 class AppendTimeout(StoreFault):
     code = "append_timeout"
+
+
+class EventTooLarge(StoreFault):
+    """The store will never take this event, however often it is sent."""
+
+    code, status, retry_after_s = "event_too_large", 413, None
 
 
 class ConfigFault(DataplaneError):

@@ -6,12 +6,14 @@ A store is added by one line in KITS: a class that makes stores over the same da
 import asyncio
 import os
 import time
+import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
 from broker.store.contract import Consumer, Delivery, EventLog, EventStore, Failure, LogSettings, Record, Start, Stored
+from broker.store.kafka.store import KafkaStore
 from broker.store.memory import MemoryStore
 from broker.store.redis.store import RedisStore
 from broker.store.sqlite.store import SqliteStore
@@ -20,6 +22,8 @@ from dataplane.errors import StoreFault, StoreFull
 from dataplane.telemetry.metrics import Registry
 from dataplane.wire.cloudevents import Event
 from tests import redisserver
+from tests.servers.kafka import kill as kafkakill
+from tests.servers.kafka import server as kafkaserver
 
 BROKER = "default/default"
 WAIT_S = 20.0
@@ -110,7 +114,39 @@ class Redis(Kit):
         await store.tasks.close()
 
 
-KITS = [Memory, Sqlite, Redis]
+class Kafka(Kit):
+    """Several partitions, of which events without a key use one: a log of one order."""
+
+    atomic_reply = False  # the reply is appended, then its cause is settled: a crash between the two repeats the cause
+    quota = False  # Kafka does not know what is settled
+    retention = False  # by Kafka's own clock and whole segments, settled or not
+    quiet_s = 0.3
+
+    async def prepare(self) -> None:
+        self.bootstrap = kafkaserver.required()
+        run = uuid.uuid4().hex[:8]
+        self.config = {
+            "default.topic.partitions": "3",
+            "keyless.order": "true",
+            "brokers.topic.template": f"test-{run}-{{namespace}}-{{name}}",
+            "brokers.dlq.topic.template": f"test-{run}-dlq-{{namespace}}-{{name}}",
+            "triggers.consumergroup.template": f"test-{run}-{{broker}}-{{namespace}}-{{name}}",  # trigger default/t1 is of several
+        }
+
+    def make(self) -> EventStore:
+        return KafkaStore(self.bootstrap, config=self.config, session_s=1.0, clock=self.clock, registry=Registry())
+
+    async def kill(self, store: KafkaStore) -> None:
+        await kafkakill.kill(store)
+
+    async def clean(self) -> None:
+        store = self.make()
+        for broker in (BROKER, "a/x", "b/x"):
+            await store.delete(broker)
+        await store.close()
+
+
+KITS = [Memory, Sqlite, Redis, Kafka]
 
 
 @pytest.fixture(params=KITS, ids=lambda kit: kit.__name__.lower())

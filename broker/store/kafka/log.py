@@ -1,0 +1,396 @@
+"""One broker in one process: appends to its topic, the triggers that read it, questions of people.
+
+Path: ingress.py → [log] → append.py; dispatcher.py ↔ read.py.
+
+Source: spec/eventing.md §11.7, §28; store/contract.py.
+"""
+
+import asyncio
+import logging
+import uuid
+from collections.abc import Sequence
+
+from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError
+from aiokafka.partitioner import murmur2
+from aiokafka.structs import ConsumerRecord
+
+from broker.store.contract import Consumer, Done, Kept, LogSettings, Record, Start, Stored
+from broker.store.kafka.append import Appender, Lane
+from broker.store.kafka.cluster import ASK_TIMEOUT_S, Cluster, stop
+from broker.store.kafka.kept import Kept as KeptTopic
+from broker.store.kafka.meters import KafkaMeters
+from broker.store.kafka.names import Topic
+from broker.store.kafka.partition import Commit, Partition, uid_of
+from broker.store.kafka.read import House, KafkaSubscription
+from broker.store.kafka.records import decode, encode
+from dataplane.clock import Clock
+from dataplane.errors import BadEvent, EventTooLarge, StoreFault, StoreUnavailable
+from dataplane.net.tasks import Tasks
+
+REFRESH_S = 30.0  # how soon partitions that were added are written to
+COMMIT_EVERY_S = 0.05
+COMMITS_PER_S = 200.0  # of all triggers of a process together
+FIND_RECORDS_MAX = 20_000  # per partition
+KEYS_MAX = 4096  # remembered hashes
+
+log = logging.getLogger(__name__)
+
+
+class KafkaLog:
+    def __init__(
+        self,
+        topic: Topic,
+        settings: LogSettings,
+        cluster: Cluster,
+        appender: Appender,
+        clock: Clock,
+        meters: KafkaMeters,
+        house: House,
+    ) -> None:
+        self.topic = topic
+        self.settings = settings
+        self.cluster = cluster
+        self.clock = clock
+        self.meters = meters
+        self.writer = uuid.uuid4().hex[:8]
+        self.kept = KeptTopic(cluster, appender, topic.kept, clock)
+        self.begins: dict[int, int] = {}
+        self.ends: dict[int, int] = {}  # as far as known
+        self._appender = appender
+        self._loop = asyncio.get_running_loop()
+        self._tasks = Tasks(f"kafka-log {topic.broker}")
+        self.house = house
+        self._subscriptions: dict[str, KafkaSubscription] = {}
+        self._lanes: list[Lane] = []
+        self._keyless: Lane | None = None
+        self._message_bytes_max = 0
+        self._hashes: dict[bytes, int] = {}
+        self._bytes = 0
+        self._seen: dict[tuple[str, str], float] = {}
+        self._closed = False
+
+    async def start(self, message_bytes_max: int) -> None:
+        """Raises StoreFault."""
+        self._message_bytes_max = message_bytes_max
+        self._keyless = self._appender.lane(self.topic.name, None, message_bytes_max)
+        self._keyless.acked = self._acked
+        await self._refresh()
+        await self.kept.start()
+        if self.settings.dedup_window_s:
+            await self._remember()
+        self._tasks.spawn(self._keep_fresh(), "refresh")
+
+    async def _keep_fresh(self) -> None:
+        while True:
+            await asyncio.sleep(REFRESH_S)
+            try:
+                await self._refresh()
+            except StoreFault as fault:
+                log.info("topic_not_refreshed topic=%s error=%s", self.topic.name, fault)
+
+    async def _refresh(self) -> None:
+        numbers = await self.cluster.partitions(self.topic.name)
+        if not numbers:
+            raise StoreFault(f"there is no topic {self.topic.name} at {self.topic.bootstrap}")
+        self.begins, ends, _ = await self.cluster.edges(self.topic.name, numbers)
+        self.ends = {number: max(end, self.ends.get(number, 0)) for number, end in ends.items()}
+        while len(self._lanes) < len(numbers):
+            lane = self._appender.lane(self.topic.name, len(self._lanes), self._message_bytes_max)
+            lane.acked = self._acked
+            self._lanes.append(lane)
+        assert self._keyless is not None
+        self._keyless.partitions = len(self._lanes)
+
+    def _acked(self, partition: int, end: int) -> None:
+        if end > self.ends.get(partition, 0):
+            self.ends[partition] = end
+
+    # ---- EventLog ----
+
+    def append(self, batch: Sequence[Record], done: Done) -> None:
+        if self.settings.dedup_window_s:
+            batch, done = self._unseen(batch, done)
+        encoded = [encode(record) for record in batch]
+        size_bytes = 0
+        fault: StoreFault | None = None
+        for one in encoded:
+            size = one.size_bytes
+            size_bytes += size
+            if size > self._message_bytes_max:
+                fault = EventTooLarge(
+                    f"an event of {size} bytes; the topic {self.topic.name} takes {self._message_bytes_max}"
+                )
+        if fault is None:
+            fault = StoreUnavailable("the log is closed") if self._closed else self._appender.refusal(size_bytes)
+        if fault is not None or not encoded:
+            self._loop.call_soon(done, fault)
+            return
+        self._bytes += size_bytes
+        if len(encoded) == 1:
+            self._lane(encoded[0].key).add(encoded[0], done)
+            return
+        together = _together(len(encoded), done)
+        for one in encoded:
+            self._lane(one.key).add(one, together)
+
+    def _lane(self, key: bytes | None) -> Lane:
+        """As Kafka's own clients: murmur2 of the key; without a key the partition of the batch."""
+        lanes = self._lanes
+        if key is None:
+            if not self.topic.keyless_in_order:
+                assert self._keyless is not None
+                return self._keyless
+            return lanes[0]
+        hash_ = self._hashes.get(key)
+        if hash_ is None:
+            hash_ = murmur2(key) & 0x7FFFFFFF
+            if len(self._hashes) >= KEYS_MAX:
+                self._hashes.clear()
+            self._hashes[key] = hash_
+        return lanes[hash_ % len(lanes)]
+
+    async def _remember(self) -> None:
+        """What was appended within the window before this process came."""
+        since = Start("time", self.clock.wall() - self.settings.dedup_window_s)
+        for one in await self.read(since, limit=FIND_RECORDS_MAX):
+            event = one.record.event
+            self._seen[event.source, event.id] = one.record.arrived_at
+
+    def _unseen(self, batch: Sequence[Record], done: Done) -> tuple[Sequence[Record], Done]:
+        """Without what this process saw within the window. An append that fails is forgotten again."""
+        now = self.clock.wall()
+        seen = self._seen
+        while seen and next(iter(seen.values())) < now - self.settings.dedup_window_s:
+            del seen[next(iter(seen))]
+        fresh: dict[tuple[str, str], Record] = {}
+        for record in batch:
+            key = (record.event.source, record.event.id)
+            if key in seen or key in fresh:
+                self.meters.duplicates.cell(self.topic.broker).v += 1
+            else:
+                fresh[key] = record
+        for key in fresh:
+            seen[key] = now
+
+        def answered(fault: StoreFault | None) -> None:
+            if fault is not None:
+                for key in fresh:
+                    seen.pop(key, None)
+            done(fault)
+
+        return list(fresh.values()), answered
+
+    async def subscribe(self, consumer: Consumer, start: Start) -> KafkaSubscription:
+        if self._closed:
+            raise StoreUnavailable(f"broker {self.topic.broker} is closed")
+        before = self._subscriptions.pop(consumer.key, None)
+        if before is not None:
+            await before.close()
+        group = self.topic.group_of(consumer.name)
+        committed = await self.cluster.committed(group, self.topic.name)
+        numbers = range(len(self._lanes))
+        mine = {number: at for number, at in committed.items() if uid_of(at.metadata) in ("", consumer.key)}
+        missing = [number for number in numbers if number not in mine]
+        if missing:
+            # Progress on some partitions only: the others were added, and are read from their beginning.
+            offsets = await self.locate(start) if not mine else (await self.cluster.edges(self.topic.name, missing))[0]
+            first = {number: Partition(number, offsets[number]).commit(consumer.key, self.writer) for number in missing}
+            await self._commit_first(group, first)
+        subscription = KafkaSubscription(self, consumer, group)
+        self._subscriptions[consumer.key] = subscription
+        self.house.subscriptions.add(subscription)
+        self.kept.follow(consumer.key, subscription)
+        subscription.start()
+        return subscription
+
+    async def _commit_first(self, group: str, commits: dict[int, Commit]) -> None:
+        for pause_s in (0.1, 0.5, 1.0, 0.0):
+            try:
+                await self.cluster.commit(group, self.topic.name, commits)
+                return
+            except StoreFault:
+                # The group has a member: another process came first, or one of a former trigger is about to leave.
+                if not pause_s:
+                    raise
+                now = await self.cluster.committed(group, self.topic.name)
+                if all(n in now and uid_of(now[n].metadata) == uid_of(at.metadata) for n, at in commits.items()):
+                    return
+            await asyncio.sleep(pause_s)
+
+    async def forget(self, trigger: str) -> None:
+        subscription = self._subscriptions.get(trigger)
+        groups = [subscription.group] if subscription is not None else await self._groups_of(trigger)
+        if subscription is not None:
+            await subscription.close()
+        for group in groups:
+            await self.cluster.delete_group(group)
+        await self.kept.forget(trigger)
+
+    async def _groups_of(self, trigger: str) -> list[str]:
+        found: list[str] = []
+        for group in await self._groups():
+            commits = await self.cluster.committed(group, self.topic.name)
+            if any(uid_of(at.metadata) == trigger for at in commits.values()):
+                found.append(group)
+        return found
+
+    async def _groups(self) -> list[str]:
+        """Of this broker's triggers, as far as their names tell."""
+        namespace = self.topic.broker.partition("/")[0]
+        prefix = self.topic.group_of(f"{namespace}/")
+        return [group for group in await self.cluster.groups() if group.startswith(prefix)]
+
+    async def locate(self, start: Start) -> dict[int, int]:
+        """The first offset to be delivered, by partition. Raises StoreFault."""
+        numbers = list(range(len(self._lanes)))
+        time_s = start.time_s if start.at == "time" else None
+        given = _positions(start.position) if start.at == "position" else {}
+        if len(given) == 1 and len(numbers) > 1:  # one record: in the other partitions, what came at its time or later
+            time_s = await self._arrival(*next(iter(given.items())))
+        begins, ends, at = await self.cluster.edges(self.topic.name, numbers, time_s)
+        if start.at == "earliest":
+            return begins
+        if start.at == "latest":
+            return ends
+        for number, offset in given.items():
+            if number not in begins:
+                raise StoreFault(f"position {start.position!r} names partition {number}; there are {len(numbers)}")
+            at[number] = min(max(offset, begins[number]), ends[number])
+        return at
+
+    async def _arrival(self, number: int, offset: int) -> float | None:
+        for tp, records in (await self._fetch({number: offset}, 1)).items():
+            if tp == number and records:
+                return float(records[0].timestamp) / 1000
+        return None
+
+    async def read(self, start: Start, *, limit: int = 100) -> list[Stored]:
+        if start.at == "latest":
+            begins, ends, _ = await self.cluster.edges(self.topic.name, range(len(self._lanes)))
+            offsets = {number: max(begins[number], end - limit) for number, end in ends.items()}
+        else:
+            offsets = await self.locate(start)
+        rows = [raw for records in (await self._fetch(offsets, limit)).values() for raw in records]
+        rows.sort(key=lambda raw: (raw.timestamp, raw.partition, raw.offset))
+        return _stored(rows[-limit:] if start.at == "latest" else rows[:limit])
+
+    async def find(self, id: str, *, source: str = "", limit: int = 10) -> list[Stored]:
+        begins, ends, _ = await self.cluster.edges(self.topic.name, range(len(self._lanes)))
+        offsets = {number: max(begins[number], end - FIND_RECORDS_MAX) for number, end in ends.items()}
+        wanted = ("ce_id", id.encode())
+        found = [
+            raw
+            for records in (await self._fetch(offsets, FIND_RECORDS_MAX)).values()
+            for raw in records
+            if wanted in raw.headers or not any(name == "ce_id" for name, _ in raw.headers)
+        ]
+        found.sort(key=lambda raw: (raw.timestamp, raw.partition, raw.offset), reverse=True)
+        stored = [one for one in _stored(found) if one.record.event.id == id]
+        return [one for one in stored if not source or one.record.event.source == source][:limit]
+
+    async def _fetch(self, offsets: dict[int, int], limit: int) -> dict[int, list[ConsumerRecord]]:
+        """At most `limit` records of each partition from an offset to what is the end now."""
+        found: dict[int, list[ConsumerRecord]] = {number: [] for number in offsets}
+        _, ends, _ = await self.cluster.edges(self.topic.name, list(offsets))
+        left = {number for number, offset in offsets.items() if offset < ends[number]}
+        if not left:
+            return found
+        consumer = self.cluster.consumer(fetch_max_wait_ms=100, auto_offset_reset="earliest")
+        try:
+            async with asyncio.timeout(ASK_TIMEOUT_S):
+                await consumer.start()
+                consumer.assign([TopicPartition(self.topic.name, number) for number in left])
+                for number in left:
+                    consumer.seek(TopicPartition(self.topic.name, number), offsets[number])
+                while left:
+                    for tp, records in (await consumer.getmany(timeout_ms=200)).items():
+                        found[tp.partition] += records[: limit - len(found[tp.partition])]
+                    for number in list(left):
+                        tp = TopicPartition(self.topic.name, number)
+                        if len(found[number]) >= limit or await consumer.position(tp) >= ends[number]:
+                            left.discard(number)
+                            consumer.pause(tp)
+        except (KafkaError, TimeoutError, OSError) as error:
+            raise StoreUnavailable(f"{self.topic.name} cannot be read: {error!r}") from error
+        finally:
+            await stop(consumer)
+        return found
+
+    def size(self) -> tuple[int, int]:
+        """Bytes: what this process appended."""
+        return sum(max(0, end - self.begins.get(number, 0)) for number, end in self.ends.items()), self._bytes
+
+    # ---- for subscriptions ----
+
+    def commit_every_s(self) -> float:
+        """The more triggers a process serves, the rarer each commits: coordinators have other work too."""
+        return max(COMMIT_EVERY_S, len(self.house.subscriptions) / COMMITS_PER_S)
+
+    def left(self, subscription: KafkaSubscription) -> None:
+        self.house.subscriptions.discard(subscription)
+        if self._subscriptions.get(subscription.consumer.key) is subscription:
+            del self._subscriptions[subscription.consumer.key]
+            self.kept.unfollow(subscription.consumer.key)
+
+    def bound_letters(self, consumer: Consumer, kept: Kept) -> None:
+        """The oldest beyond the bound go, counted."""
+        bound = self.settings.parked_max if kept == "parked" else self.settings.dead_lettered_max
+        for entry in self.kept.beyond(consumer.key, kept, bound):
+            self.meters.letters_dropped.cell(self.topic.broker, consumer.name).v += 1
+            self.kept.drop(consumer.key, entry.key, _logged)
+
+    async def groups(self) -> list[str]:
+        """Consumer groups that have read this broker's topic and no other broker's."""
+        ours = {self.topic.name, self.topic.kept}
+        return [
+            group for group in await self._groups() if (found := await self.cluster.topics_of(group)) and found <= ours
+        ]
+
+    async def close(self) -> None:
+        self._closed = True
+        await asyncio.gather(*(one.close() for one in list(self._subscriptions.values())))
+        await self._tasks.close()
+        await self.kept.close()
+
+
+def _together(count: int, done: Done) -> Done:
+    """One answer for several records; the first fault is the answer of all."""
+    left = count
+    first: StoreFault | None = None
+
+    def one(fault: StoreFault | None) -> None:
+        nonlocal left, first
+        left -= 1
+        first = first or fault
+        if not left:
+            done(first)
+
+    return one
+
+
+def _positions(text: str) -> dict[int, int]:
+    """`PARTITION:OFFSET`, or several of them with commas between. Raises StoreFault."""
+    found: dict[int, int] = {}
+    for word in text.split(","):
+        number, colon, offset = word.strip().partition(":")
+        if not (colon and number.isascii() and number.isdigit() and offset.isascii() and offset.isdigit()):
+            raise StoreFault(f"position {text!r}: PARTITION:OFFSET, or several with commas between, would be right")
+        found[int(number)] = int(offset)
+    return found
+
+
+def _stored(rows: Sequence[ConsumerRecord]) -> list[Stored]:
+    found: list[Stored] = []
+    for raw in rows:
+        try:
+            record = decode(raw.headers, raw.value, raw.timestamp)
+        except BadEvent:
+            continue
+        found.append(Stored(f"{raw.partition}:{raw.offset}", record))
+    return found
+
+
+def _logged(fault: StoreFault | None) -> None:
+    if fault is not None:
+        log.warning("letter_not_dropped error=%s", fault)
