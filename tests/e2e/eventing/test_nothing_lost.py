@@ -5,11 +5,12 @@ Duplicates stay below 1 %, and below 0.1 % after a graceful restart. A store tha
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests import redisserver
 from tests.e2e.eventing.conftest import BrokerProcess
 from tests.eventload import History, Producer, Subscriber
 
@@ -76,13 +77,26 @@ def lost(history: History) -> dict[str, int]:
     return {name: count for name in ("all", "typed") if (count := len(history.missing(name)))}
 
 
+STORES = ["sqlite", "redis"]
+
+
+@pytest.fixture
+def arguments(store: str, tmp_path: Path) -> Iterator[tuple[str, ...]]:
+    """What the broker must be told to find the store; the server behind it runs, with its strictest durability."""
+    if store == "redis":
+        for server in redisserver.running(tmp_path / "redis"):
+            yield ("--set", f"broker.redis_url={server.url}")
+    else:
+        yield ()
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("store", ["redis"])
+@pytest.mark.parametrize("store", STORES)
 async def test_no_accepted_event_is_lost_when_the_broker_is_killed_twenty_times(
-    broker_process: Make, tmp_path: Path, store: str
+    broker_process: Make, tmp_path: Path, store: str, arguments: tuple[str, ...]
 ) -> None:
-    history = await run(broker_process, tmp_path, store, kills=KILLS)
+    history = await run(broker_process, tmp_path, store, *arguments, kills=KILLS)
     assert len(history.acknowledged) > KILLS * 200, "the harness must have put it under load"
     assert lost(history) == {}
     for name in ("all", "typed"):
@@ -92,9 +106,11 @@ async def test_no_accepted_event_is_lost_when_the_broker_is_killed_twenty_times(
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("store", ["redis"])
-async def test_a_graceful_restart_repeats_next_to_nothing(broker_process: Make, tmp_path: Path, store: str) -> None:
-    history = await run(broker_process, tmp_path, store, kills=3, graceful=True)
+@pytest.mark.parametrize("store", STORES)
+async def test_a_graceful_restart_repeats_next_to_nothing(
+    broker_process: Make, tmp_path: Path, store: str, arguments: tuple[str, ...]
+) -> None:
+    history = await run(broker_process, tmp_path, store, *arguments, kills=3, graceful=True)
     assert lost(history) == {}
     for name in ("all", "typed"):
         assert history.duplicates(name) < len(history.acknowledged) * 0.001
