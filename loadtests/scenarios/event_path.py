@@ -153,7 +153,7 @@ def _drained(admin: int) -> float:
 def _durability(store: str, arguments: Sequence[str]) -> str:
     if store == "sqlite":
         return "os" if "broker.durability=os" in arguments else "fsync"
-    return {"redis": "appendfsync always", "kafka": "acks=all"}[store]
+    return {"redis": "appendfsync always", "kafka": "acks=all"}.get(store, "none")
 
 
 def _servers(bench: Bench) -> list[tuple[str, Sequence[str]]]:
