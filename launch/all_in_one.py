@@ -18,10 +18,12 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
 from aiohttp import web
 
 from autoscaler.collect import Collector
 from autoscaler.decide import Autoscaler
+from broker.settings import BrokerSettings
 from controlplane.api import kubeconfig
 from controlplane.api.app import BULK, make_app, make_runner
 from controlplane.control import Control, Place
@@ -39,6 +41,7 @@ from dataplane.runtime.admin import Admin, Check, health_routes, split_address
 from dataplane.telemetry.logs import Redacted
 from launch import instance
 from launch.datapath import Datapath, Holding
+from launch.eventing import Eventing, place_of
 from launch.first_files import apply_files, create_namespaces, settled
 from launch.hops import Link, Source, peers, reporter_name, say_ready, url_of
 from launch.instance import Instance, Lock
@@ -80,6 +83,7 @@ async def up(ground: Ground, options: UpOptions) -> None:
     shared = settings.workers > 1 or http_port == 0
     keep = reserved(http_host, http_port) if shared else None
     http = (http_host, keep.getsockname()[1] if keep else http_port)
+    events = place_of(options.data, settings.events)
 
     # --- hops, deaf so far ---
     link = Link(ground, Source(autoscaler=options.autoscaler, token=token), tasks)
@@ -102,7 +106,7 @@ async def up(ground: Ground, options: UpOptions) -> None:
         loop=loop,
         clock=clock,
         registry=registry,
-        place=Place(domain=settings.domain, url_port=http[1]),
+        place=Place(domain=settings.domain, url_port=http[1], broker_url=url_of(events)),
         in_flight=in_flight,
     )
     pods = make_pods(
@@ -125,11 +129,23 @@ async def up(ground: Ground, options: UpOptions) -> None:
     link.start()
     life.on_stop("stats", link.close)
 
+    # --- events ---
+    local = await path.gateway.listen_local(*split_address(settings.local))
+    log.info("cluster_local_listening address=%s:%d", *local)
+    eventing = Eventing(
+        ground,
+        settings=_broker_settings(ground, local),
+        data=options.data,
+        report=control.brokers.report,
+    )
+    control.publisher.subscribe(eventing.apply)
+
     # --- API ---
     checks: dict[str, Check] = {
         "store": lambda: "",
         "snapshot": lambda: "" if path.gateway.snapshot.generation > 0 else "none published yet",
         "pods": pods.not_ready,
+        "brokers": eventing.service.not_ready,
         "draining": lambda: "draining" if life.ending else "",
     }
     hops = HopsApi(
@@ -139,7 +155,11 @@ async def up(ground: Ground, options: UpOptions) -> None:
         view=control.view,
         account=scaler.autoscaler.explain if scaler is not None else lambda _: None,
     )
-    extra: list[web.AbstractRouteDef] = [*hops.routes(), *health_routes(registry=registry, checks=checks)]
+    extra: list[web.AbstractRouteDef] = [
+        *hops.routes(),
+        *eventing.inspect.routes(),
+        *health_routes(registry=registry, checks=checks),
+    ]
     if scaler is not None:
         collector = Collector(autoscaler=scaler.autoscaler, token=Redacted(""), loop=loop, registry=registry)
         extra += collector.routes()
@@ -161,8 +181,6 @@ async def up(ground: Ground, options: UpOptions) -> None:
     admin = Admin(address=settings.admin, registry=registry, checks=checks, snapshot=lambda: path.gateway.snapshot)
     await admin.start()
     life.on_stop("admin", admin.stop)
-    local = await path.gateway.listen_local(*split_address(settings.local))
-    log.info("cluster_local_listening address=%s:%d", *local)
     if settings.workers > 1:
         workers = await _workers(ground, options, settings, holding, control.publisher, http, api, tasks)
         checks["workers"] = workers.not_ready
@@ -173,6 +191,8 @@ async def up(ground: Ground, options: UpOptions) -> None:
         life.on_stop("gateway", path.gateway.drain, within_s=120.0)
     if keep is not None:
         keep.close()
+    life.on_stop("eventing", eventing.close, within_s=120.0)
+    await eventing.listen(*events)
 
     here = Instance(
         data=options.data,
@@ -262,6 +282,14 @@ async def _workers(
     workers = Workers(count=settings.workers, arguments=tuple(arguments), tasks=tasks)
     await workers.start()
     return workers
+
+
+def _broker_settings(ground: Ground, local: tuple[str, int]) -> BrokerSettings:
+    """Cluster-local names are served by our own gateway, unless somebody said who else does."""
+    settings = ground.settings.section("broker", BrokerSettings)
+    if settings.cluster_local_gateway:
+        return settings
+    return msgspec.structs.replace(settings, cluster_local_gateway=url_of(local).removeprefix("http://"))
 
 
 def _store(settings: UpSettings, data: Path) -> Store:

@@ -53,6 +53,14 @@ class UpSettings(msgspec.Struct, frozen=True, kw_only=True):
             why="Services with visibility cluster-local are served here only",
         ),
     ] = "127.0.0.1:0"
+    events: Annotated[
+        str,
+        Setting(
+            help="address where brokers take events; port 0 = the one of the last run on this data directory, else any",
+            unit="HOST:PORT",
+            why="a Broker's address must not change with every start",
+        ),
+    ] = "127.0.0.1:0"
     domain: Annotated[
         str,
         Setting(help="suffix of hosts: NAME.NAMESPACE.DOMAIN", why="*.localhost is loopback in browsers and curl"),

@@ -232,7 +232,8 @@ def _told(fact: "Object") -> str:
 
 def _why(letter: "Object") -> str:
     code = f"HTTP {letter['code']} " if letter["code"] else ""
-    return f"{letter['reason']}: {code}{letter['dest']} {letter['message']}".strip()
+    answer = f": {letter['answer']}" if letter["answer"] else ""
+    return f"{letter['reason']}: {code}{letter['message'] or letter['dest']}{answer}".strip()
 
 
 def _json(body: object) -> int:

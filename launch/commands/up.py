@@ -13,6 +13,7 @@ from launch.options import data_option
 @click.option("--api", default=None, metavar="HOST:PORT", help="The API (default 127.0.0.1:8001; port 0 = any).")
 @click.option("--admin", default=None, metavar="HOST:PORT", help="Metrics and health (default: any loopback port).")
 @click.option("--local", default=None, metavar="HOST:PORT", help="Cluster-local hosts (default: any loopback port).")
+@click.option("--events", default=None, metavar="HOST:PORT", help="Brokers (default: any port, then the same).")
 @data_option
 @click.option("--in-memory", is_flag=True, default=None, help="Forget every resource at the end.")
 @click.option("--driver", default=None, metavar="NAME", help="What runs pods: process.")
@@ -33,6 +34,7 @@ def command(
     api: str | None,
     admin: str | None,
     local: str | None,
+    events: str | None,
     data: Path,
     in_memory: bool | None,
     driver: str | None,
@@ -76,6 +78,7 @@ def command(
         "up.api": api,
         "up.admin": admin,
         "up.local": local,
+        "up.events": events,
         "up.in_memory": in_memory,
         "up.driver": driver,
         "up.workers": workers,
