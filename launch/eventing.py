@@ -101,6 +101,16 @@ class Eventing:
 
     def _store(self, kind: str) -> EventStore:
         settings, ground = self._settings, self._ground
+        if kind == "sqlite":
+            from broker.store.sqlite.store import SqliteStore
+
+            return SqliteStore(
+                self._data / "events",
+                durability=settings.durability,
+                clock=ground.clock,
+                registry=ground.registry,
+                on_broken=ground.life.end,
+            )
         if kind == "redis":
             from broker.store.redis.store import RedisStore
 

@@ -251,7 +251,10 @@ class EventLog(Protocol):
 class EventStore(Protocol):
     """One kind of store in one process."""
 
-    durability: str  # for people and status: "fsync", "os", "memory", "relaxed (≤ 1 s)", "acks=all", …
+    @property
+    def durability(self) -> str:
+        """For people and status: "fsync", "os", "memory", "relaxed (≤ 1 s)", "acks=all", …"""
+        ...
 
     async def start(self) -> None:
         """Raises StoreFault when it cannot serve at all; a server that is away is no reason: see `not_ready`."""

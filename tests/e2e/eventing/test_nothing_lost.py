@@ -58,7 +58,7 @@ async def run(
     producer = Producer(history, broker.port, "/default/orders", rate=RATE)
     chance = random.Random(20)
     for number in range(kills):
-        await asyncio.sleep(chance.uniform(0.2, 1.2))
+        await asyncio.sleep(chance.uniform(1, 5))
         history.note("restart" if graceful else "kill", number=number, acknowledged=len(history.acknowledged))
         if graceful:
             assert await broker.stop() == 0
@@ -69,6 +69,8 @@ async def run(
     await producer.stop()
     await settled(history, within_s=QUIET_S)
     await subscriber.stop()
+    duplicates = {name: history.duplicates(name) for name in ("all", "typed")}
+    history.note("end", acknowledged=len(history.acknowledged), refused=dict(history.refused), duplicates=duplicates)
     history.close()
     return history
 
