@@ -2,8 +2,8 @@
 
 P1 cost of a request · P2 its latency · P3 two workers · P4 idle connections · P5 a big snapshot · P6 cold start ·
 P7 5 000 at once · P9 an event · P10 a thousand triggers · P11 on Redis and Kafka · M a mass apply · D the numbers of
-docs/decisions · E0 events as bytes · E1 matching · E2 accepting events. A target that is missed is printed, not
-raised: figures are read by people, beside their noise.
+docs/decisions · E0 events as bytes · E1 matching · E2 accepting events · ES stores of one machine. A target that is
+missed is printed, not raised: figures are read by people, beside their noise.
 """
 
 import argparse
@@ -25,6 +25,7 @@ from scenarios.event_path import (
     what_does_an_event_cost,
     what_does_an_event_cost_on_servers,
 )
+from scenarios.event_store import what_does_an_event_cost_its_store
 from scenarios.event_store_redis import what_does_an_event_cost_on_redis
 from scenarios.idle_connections import what_does_an_idle_connection_weigh
 from scenarios.mass_apply import does_a_mass_apply_hold_up_requests
@@ -51,13 +52,14 @@ SCENARIOS: dict[str, Callable[[Bench], None]] = {
     "E1": what_does_matching_cost,
     "E2": what_does_it_cost_to_accept_an_event,
     "ER": what_does_an_event_cost_on_redis,
+    "ES": what_does_an_event_cost_its_store,
 }
 NEEDED = {"wrk": "apt-get install wrk", "nginx": "apt-get install nginx"}
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("scenarios", nargs="*", metavar="P1…P11, M, D, E0…E2, ER", default=list(SCENARIOS))
+    parser.add_argument("scenarios", nargs="*", metavar="P1…P11, M, D, E0…E2, ER, ES", default=list(SCENARIOS))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=4, help="of load per subject and round")
     parser.add_argument("--dry", action="store_true", help="do not append to the results")

@@ -26,7 +26,8 @@ from dataplane.errors import StoreFault
 
 Durability = Literal["fsync", "os"]
 
-WAL_PAGES = 2000  # of 4 KiB; then a checkpoint
+WAL_BYTES = 4 * 1024 * 1024  # about; then a checkpoint
+GROUP_WAL_BYTES = 6 * 4096  # what a group adds beside its rows: the pages at the ends of the trees
 WAL_BYTES_KEPT = 64 * 1024 * 1024  # a WAL that grew beyond it is cut
 RESERVE_BYTES = 1024 * 1024
 TRIM_MAX = 1000  # records per trim: one short transaction
@@ -128,6 +129,7 @@ class BrokerFile:
                 _sync_folder(path.parent.parent)
             held = self.held()
             self._next, self._total = held.next, held.total
+            self._unmoved = WAL_BYTES  # bytes in the WAL, about; a checkpoint soon, whatever was left there
         except (OSError, sqlite3.Error) as error:
             self._db.close()
             if isinstance(error, sqlite3.Error) and full(error):
@@ -182,6 +184,7 @@ class BrokerFile:
             len(append.rows) if kept is None else len(kept)
             for append, kept in zip(group.appends, written.kept, strict=True)
         )
+        self._unmoved += GROUP_WAL_BYTES + written.total - self._total
         self._total = written.total
         return written
 
@@ -343,11 +346,9 @@ class BrokerFile:
 
     def checkpoint(self, *, always: bool = False) -> None:
         """Move the WAL into the file when it has grown. Raises sqlite3.Error."""
-        try:
-            size = os.stat(f"{self.path}-wal").st_size
-        except OSError:
-            return
-        if always or size > WAL_PAGES * 4096:
+        # Counted, not looked up: the file keeps its size when SQLite begins it anew.
+        if always or self._unmoved > WAL_BYTES:
+            self._unmoved = 0
             self._db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
     def take_reserve(self) -> bool:
