@@ -10,6 +10,7 @@ Source: architecture.md "The parts", "The four contracts" 3.
 import asyncio
 import os
 import socket
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 
@@ -125,6 +126,15 @@ class Eventing:
                 registry=ground.registry,
                 on_broken=ground.life.end,
             )
+        if kind == "kafka":
+            from broker.store.kafka.store import KafkaStore
+
+            return KafkaStore(
+                settings.kafka_bootstrap,
+                instance=_lasting_name(self._data),
+                clock=ground.clock,
+                registry=ground.registry,
+            )
         from broker.store.memory import MemoryStore
 
         return MemoryStore(clock=ground.clock, registry=ground.registry)
@@ -144,6 +154,17 @@ def place_of(data: Path, wanted: str) -> tuple[str, int]:
     port = _free(host, before) or _free(host, 0)
     remembered.write_text(f"{port}\n")
     return host, port
+
+
+def _lasting_name(data: Path) -> str:
+    """Of this data directory, over restarts, and nobody else's: Kafka gives a member back what it had."""
+    path = data / "broker-name"
+    try:
+        return path.read_text().strip()
+    except FileNotFoundError:
+        name = f"dataplane-{uuid.uuid4().hex[:12]}"
+        path.write_text(f"{name}\n")
+        return name
 
 
 def _free(host: str, port: int) -> int:

@@ -29,7 +29,7 @@ from dataplane.errors import BadEvent, EventTooLarge, StoreFault, StoreUnavailab
 from dataplane.net.tasks import Tasks
 
 REFRESH_S = 30.0  # how soon partitions that were added are written to
-COMMIT_EVERY_S = 0.05
+COMMIT_EVERY_S = 0.02
 COMMITS_PER_S = 200.0  # of all triggers of a process together
 FIND_RECORDS_MAX = 20_000  # per partition
 KEYS_MAX = 4096  # remembered hashes

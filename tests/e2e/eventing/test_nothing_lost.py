@@ -5,6 +5,7 @@ Duplicates stay below 1 %, and below 0.1 % after a graceful restart. A store tha
 
 import asyncio
 import random
+import uuid
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 from tests import redisserver
 from tests.e2e.eventing.conftest import BrokerProcess
 from tests.eventload import History, Producer, Subscriber
+from tests.servers.kafka import server as kafka
 
 KILLS = 20
 RATE = 2000.0
@@ -21,16 +23,16 @@ QUIET_S = 30.0
 Make = Callable[..., Awaitable[BrokerProcess]]
 
 
-def snapshot(store: str, subscriber: str, config: str = "{}") -> str:
+def snapshot(store: str, subscriber: str, namespace: str) -> str:
     return f"""
 brokers:
-  default/orders: {{store: {store}, config: {config}}}
+  {namespace}/orders: {{store: {store}}}
 triggers:
-  default/all:
+  {namespace}/all:
     broker: orders
     subscriber: {{url: "{subscriber}/all"}}
     delivery: {{retry: 10, delayS: 0.05}}
-  default/typed:
+  {namespace}/typed:
     broker: orders
     subscriber: {{url: "{subscriber}/typed"}}
     filters: [{{exact: {{type: dev.example.order}}}}]
@@ -48,14 +50,13 @@ async def settled(history: History, *, within_s: float) -> None:
     await asyncio.sleep(0.5)  # late duplicates count too
 
 
-async def run(
-    make: Make, tmp_path: Path, store: str, *arguments: str, kills: int, graceful: bool = False, config: str = "{}"
-) -> History:
+async def run(make: Make, tmp_path: Path, store: str, *arguments: str, kills: int, graceful: bool = False) -> History:
     history = History(tmp_path / "history.jsonl")
     subscriber = Subscriber(history)
     await subscriber.start()
-    broker = await make(snapshot(store, subscriber.address, config), *arguments)
-    producer = Producer(history, broker.port, "/default/orders", rate=RATE)
+    namespace = f"lost-{uuid.uuid4().hex[:8]}"  # a server that is shared still has what earlier tests left there
+    broker = await make(snapshot(store, subscriber.address, namespace), *arguments)
+    producer = Producer(history, broker.port, f"/{namespace}/orders", rate=RATE)
     chance = random.Random(20)
     for number in range(kills):
         await asyncio.sleep(chance.uniform(1, 5))
@@ -79,7 +80,7 @@ def lost(history: History) -> dict[str, int]:
     return {name: count for name in ("all", "typed") if (count := len(history.missing(name)))}
 
 
-STORES = ["sqlite", "redis"]
+STORES = ["sqlite", "redis", "kafka"]
 
 
 @pytest.fixture
@@ -88,6 +89,8 @@ def arguments(store: str, tmp_path: Path) -> Iterator[tuple[str, ...]]:
     if store == "redis":
         for server in redisserver.running(tmp_path / "redis"):
             yield ("--set", f"broker.redis_url={server.url}")
+    elif store == "kafka":
+        yield ("--set", f"broker.kafka_bootstrap={kafka.required()}")
     else:
         yield ()
 
@@ -126,7 +129,7 @@ async def test_the_harness_sees_the_loss_of_a_store_that_keeps_nothing(broker_pr
     await subscriber.start()
     accepted = subscriber.answer
     subscriber.answer = lambda head, body: b"HTTP/1.1 503 Later\r\ncontent-length: 0\r\n\r\n"
-    broker = await broker_process(snapshot("memory", subscriber.address))
+    broker = await broker_process(snapshot("memory", subscriber.address, "default"))
     producer = Producer(history, broker.port, "/default/orders", rate=500)
     await asyncio.sleep(1)
     history.got.clear()  # a 503 is no delivery
