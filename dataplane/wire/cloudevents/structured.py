@@ -60,7 +60,8 @@ def _key(kind: type[Any], name: str) -> _Key:
     return _Key(name)
 
 
-_members = msgspec.json.Decoder(dict[_Key, msgspec.Raw], dec_hook=_key).decode
+_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_unique = msgspec.json.Decoder(dict[_Key, msgspec.Raw], dec_hook=_key).decode
 _elements = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _scalar = msgspec.json.Decoder(str | int | float | bool | None).decode
 _raw = msgspec.json.Decoder(msgspec.Raw).decode
@@ -72,15 +73,10 @@ def decode_event(body: bytes | msgspec.Raw) -> Event:
     """`body`: one JSON object, UTF-8. Raises BadEvent."""
     if isinstance(body, bytes):
         _check_utf8(body)
-    try:
-        members = _members(body)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise BadEvent("json", f"the body is no CloudEvent in JSON: {_why(error)}") from None
     attributes: dict[str, str] = {}
     typed: dict[str, int | bool] = {}
     data = data_base64 = None
-    for key, raw in members.items():
-        member = str(key)
+    for member, raw in _read(body).items():
         if (name := _names.get(member)) is None:
             name = _learn(member)
         if name == "data":
@@ -153,6 +149,18 @@ def encode_event(event: Event) -> bytes:
 def encode_array(events: Iterable[Event]) -> bytes:
     """A JSON array of them."""
     return b"[%b]" % b",".join(map(encode_event, events))
+
+
+def _read(body: bytes | msgspec.Raw) -> dict[str, msgspec.Raw]:
+    """The members of an object. Raises BadEvent, also when one is there twice."""
+    try:
+        members = _members(body)
+        # Quotes, colons, commas and braces: when nothing but them is between what was kept, nothing was dropped.
+        if sum(map(len, members)) + sum(map(len, members.values())) + 4 * len(members) + 1 != len(body):
+            members = {str(key): raw for key, raw in _unique(body).items()}
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise BadEvent("json", f"the body is no CloudEvent in JSON: {_why(error)}") from None
+    return members
 
 
 def _payload(

@@ -208,3 +208,20 @@ def test_a_record_is_sound_or_refused(headers: list[tuple[str, bytes]], value: b
     except BadEvent:
         return
     sound(event)
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(["a", "b", "\\u0061", "data"]), json_data), max_size=5),
+    st.sampled_from(["", " ", "\n\t"]),
+    st.sampled_from(["", " "]),
+)
+def test_a_member_that_is_there_twice_is_never_overlooked(members: list[tuple[str, bytes]], before: str, after: str):
+    head = b'"specversion":"1.0","id":"1","source":"s","type":"t"'
+    written = [b'"%b"%b:%b%b' % (name.encode(), before.encode(), after.encode(), value) for name, value in members]
+    seen = [name.replace("\\u0061", "a") for name, _ in members]
+    try:
+        decode_http([(b"content-type", b"application/cloudevents+json")], b"{%b}" % b",".join([head, *written]))
+    except BadEvent as error:
+        assert error.reason in ("duplicate", "value", "character")
+    else:
+        assert len(set(seen)) == len(seen)

@@ -142,6 +142,7 @@ def test_names_in_capitals_are_taken_as_small_ones():
 @pytest.mark.parametrize("members", ['"x":"1","x":"2"', '"x":"1","\\u0078":"1"', '"data":1,"data":2', '"id":"1"'])
 def test_a_member_is_there_at_most_once(members: str):
     assert refused(members) == "duplicate"
+    assert refused(members.replace(":", " : ")) == "duplicate"
 
 
 @pytest.mark.parametrize(
