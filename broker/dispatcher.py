@@ -21,15 +21,11 @@ Source: spec/eventing.md §9, §10.4, §11.5-11.7; reliability.md BR-09…BR-17.
 """
 
 import asyncio
-import heapq
-from collections import deque
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from broker.backoff import JITTER, wait_s
-from broker.deliver import NO_REPLY, Post, reply_of
+from broker.deliver import NO_REPLY, Post, compile_plan, reply_of
 from broker.journal import Fact, Journal
-from broker.lanes import Lanes
 from broker.meters import DeliveryMeters
 from broker.outcome import (
     BAD_REPLY_CODE,
@@ -41,27 +37,20 @@ from broker.outcome import (
     judge,
     reads_reply,
 )
-from broker.pace import Bucket, Ramp
+from broker.pace import Ramp
 from broker.settings import BrokerSettings
 from broker.store.contract import Delivery, Failure, Lag, Record, Subscription
+from broker.window import Held, Window
 from dataplane.clock import Clock
 from dataplane.errors import StoreFault
 from dataplane.net.call import Call
 from dataplane.net.engine import Engine
 from dataplane.net.timers import NEVER
 from dataplane.policy.filters import Filter
-from dataplane.resources.triggers import Target, Trigger
+from dataplane.resources.triggers import Trigger
 from dataplane.wire.cloudevents import Event
 
 ATTRIBUTE_BYTES = 64  # what one weighs in memory, about
-
-
-class _Plan(NamedTuple):
-    """What a trigger says, compiled. Deliveries begun under an older one are judged by the newest."""
-
-    trigger: Trigger
-    subscriber: Post
-    dead_letter: Post | None
 
 
 class Attempt(Call):
@@ -83,7 +72,7 @@ class Attempt(Call):
         self.started = 0.0
         self.post: Post
 
-    def __lt__(self, other: "Attempt") -> bool:
+    def __lt__(self, other: Held) -> bool:
         return self.due < other.due
 
     def on_answer(self) -> None:
@@ -122,18 +111,15 @@ class TriggerConsumer:
         self._family = meters
         self._subscription: Subscription | None = None
         self._posts: list[Post] = []  # of older plans, as long as something is on its way there
-        self._lanes: Lanes[Attempt] = Lanes(settings.lanes)
-        self._queue: deque[Attempt] = deque()  # unordered: handed over and not begun (paused, or out of tokens)
-        self._due: deque[Attempt] = deque()  # ordered: hold their lane, and it is time
-        self._sleeping: list[Attempt] = []  # ordered: hold their lane; a heap by `due`
         self._failures: dict[str, Failure] = {}  # by position: on the way to the dead-letter sink, between two attempts
-        self._held = self._held_bytes = self._in_flight = self._storing = 0
-        self._typical_bytes = float(settings.event_bytes_max)  # of the largest of late; room() counts with it
+        self._storing = 0  # replies
         self._draining = self._closed = self._stopped = self._pumping = False
         self._drained: asyncio.Event | None = None
-        self._ramp = Ramp(engine.clock())
-        self._rate: Bucket | None = None
-        self._plan = self._compile(trigger)
+        self._window: Window[Attempt] = Window(
+            ordered=trigger.ordered, lanes=settings.lanes, bytes_max=settings.in_flight_bytes_max,
+            event_bytes_max=settings.event_bytes_max, now=engine.clock(),
+        )  # fmt: skip
+        self._plan = compile_plan(trigger, engine, settings)
         self._apply(trigger)
         self._meters = meters.watch(self, trigger.namespace, trigger.name, broker)
 
@@ -150,7 +136,8 @@ class TriggerConsumer:
         `ordered` is another subscription: it cannot change in place.
         """
         assert trigger.ordered == self.ordered
-        before, self._plan = self._plan, self._compile(trigger, self._plan)
+        before = self._plan
+        self._plan = compile_plan(trigger, self._engine, self._settings, before)
         for post in (before.subscriber, before.dead_letter):
             if post is not None and post not in (self._plan.subscriber, self._plan.dead_letter):
                 self._posts.append(post)
@@ -158,7 +145,7 @@ class TriggerConsumer:
         self._filter = filter
         self.interest = filter.interest
         if before.subscriber.url != self._plan.subscriber.url:
-            self._ramp = Ramp(self._clock())  # what is known is known of the other one
+            self._window.ramp = Ramp(self._clock())  # what is known is known of the other one
         self._apply(trigger)
         self._pump()
         if self._subscription is not None:
@@ -170,7 +157,7 @@ class TriggerConsumer:
         What has not ended by then is cut and comes again; so does what waits. The caller closes the subscription.
         """
         self._draining = self._stopped = True
-        if self._in_flight or self._storing:
+        if self._window.in_flight or self._storing:
             self._drained = asyncio.Event()
             try:
                 async with asyncio.timeout_at(deadline):
@@ -189,7 +176,7 @@ class TriggerConsumer:
         return self._subscription.lag() if self._subscription is not None else Lag()
 
     def down(self) -> bool:
-        return self._ramp.down
+        return self._window.ramp.down
 
     # ---- store → us (Consumer) ------------------------------------------------------------------
 
@@ -199,12 +186,9 @@ class TriggerConsumer:
     def room(self) -> int:
         if self._stopped or self._subscription is None:
             return 0
-        free = self._held_max - self._held
-        by_size = int((self._settings.in_flight_bytes_max - self._held_bytes) / self._typical_bytes)
-        free = min(free, by_size if self._held else max(by_size, 1))
-        if free > 0 and not self.ordered and (self._rate is not None or self._ramp.bucket is not None):
-            free = min(free, self._tokens() - len(self._queue))
-        return max(free, 0)
+        room = self._window.room(self._clock())
+        self._set_timer()
+        return room
 
     def deliver(self, batch: Sequence[Delivery]) -> None:
         for delivery in batch:
@@ -220,7 +204,6 @@ class TriggerConsumer:
         event = record.event
         data = event.data
         size = (len(data) if data is not None else 0) + ATTRIBUTE_BYTES * len(event.attributes)
-        self._typical_bytes = max(size, self._typical_bytes * 0.9)
         attempt = Attempt(self, delivery, number, size)
         due_at = max(delivery.due_at, record.not_before if number == 1 else 0.0)
         if due_at:
@@ -234,13 +217,7 @@ class TriggerConsumer:
             self._note("matched", attempt)
         else:
             self._recall(attempt)
-        self._held += 1
-        self._held_bytes += size
-        if self.ordered:
-            attempt.lane = self._lanes.lane(event.attributes.get("partitionkey", ""))
-            self._lanes.add(attempt.lane, attempt)
-        else:
-            self._queue.append(attempt)
+        self._window.add(attempt, event.attributes.get("partitionkey", ""))
 
     def _recall(self, attempt: Attempt) -> None:
         """Is it the dead-letter sink's turn? (What was forgotten is the subscriber's.)"""
@@ -255,64 +232,45 @@ class TriggerConsumer:
         if self._pumping:
             return  # what ends at once, within the loop below, is followed by that loop
         self._pumping = True
-        try:
-            self._begin()
-        finally:
-            self._pumping = False
-
-    def _begin(self) -> None:
-        while self._in_flight < self._in_flight_max and not self._stopped:
-            limited = self._rate is not None or self._ramp.bucket is not None
-            if limited and self._tokens() <= 0:
-                return  # the timer is set
-            attempt = self._next()
-            if attempt is None:
-                return
+        while not self._stopped and (attempt := self._window.begin(self._clock())) is not None:
             expires_at = attempt.delivery.record.expires_at
             if expires_at and expires_at <= self._wall():
                 self._expired(attempt)
-                continue
-            if limited:
-                self._take_token()
-            self._start(attempt)
-
-    def _next(self) -> Attempt | None:
-        if not self.ordered:
-            return self._queue.popleft() if self._queue else None
-        if self._due:
-            return self._due.popleft()
-        while (attempt := self._lanes.take()) is not None:
-            if attempt.due <= self._clock():
-                return attempt
-            self._sleep(attempt)
-        return None
+            else:
+                self._start(attempt)
+        self._pumping = False
+        self._set_timer()
 
     def _start(self, attempt: Attempt) -> None:
         record = attempt.delivery.record
         failure = attempt.failure
         attempt.started = self._clock()
+        more = None
+        attempt.post = post = self._plan.subscriber
         if failure is None:
-            post = self._plan.subscriber
             if attempt.number == 1:
                 self._meters.process(record.event.type).observe(max(0.0, self._wall() - record.arrived_at))
-            data = post.request(record, attempt.number)
+        elif self._plan.dead_letter is None:
+            self._park(attempt, failure)
+            return
         else:
-            sink = self._plan.dead_letter
-            if sink is None:
-                self._park(attempt, failure)
-                return
-            post = sink
-            data = post.request(record, attempt.number, error_attributes(failure))
-        attempt.post = post
-        self._in_flight += 1
-        self._meters.in_flight.v = self._in_flight
+            attempt.post = post = self._plan.dead_letter
+            more = error_attributes(failure)
+        try:
+            data = post.request(record, attempt.number, more)
+        except ValueError as error:  # a store that others write to: it must not stop those behind it
+            self._park(attempt, self._failure(attempt, "rejected", 0, f"it cannot be sent: {error}"))
+            return
+        self._window.in_flight += 1
+        self._meters.in_flight.v = self._window.in_flight
         post.line.send(attempt, data)
 
     # ---- end --------------------------------------------------------------------------------------
 
     def _answered(self, attempt: Attempt) -> None:
-        self._in_flight -= 1
-        self._meters.in_flight.v = self._in_flight
+        window = self._window
+        window.in_flight -= 1
+        self._meters.in_flight.v = window.in_flight
         if self._posts:
             self._forget_posts()
         status = attempt.status if attempt.error is None else 0
@@ -322,9 +280,9 @@ class TriggerConsumer:
             self._dead_letter_answered(attempt, status, attempt.failure)
             return
         if away(status):
-            self._ramp.failed(now)
+            window.ramp.failed(now)
         else:
-            self._ramp.succeeded(now)
+            window.ramp.succeeded(now)
         reply = NO_REPLY
         if 200 <= status < 300 and reads_reply(status, reply_on_202=self._settings.reply_on_202):
             reply = reply_of(attempt, attempt.delivery.record, self._wall())
@@ -422,7 +380,7 @@ class TriggerConsumer:
         wall = self._wall()
         wait = wait_s(
             policy, attempt.number, self._engine.random,
-            status=status, retry_after=asked, now=wall, full_jitter=self._ramp.down,
+            status=status, retry_after=asked, now=wall, full_jitter=self._window.ramp.down,
         )  # fmt: skip
         self._meters.retried.v += 1
         if self.ordered:
@@ -430,8 +388,9 @@ class TriggerConsumer:
             onward = self._follow(attempt, attempt.number + 1)
             onward.failure = failure
             onward.due = self._clock() + wait
-            self._sleep(onward)
+            self._window.sleep(onward)
             self._pump()
+            self._check_drained()
             return
         if failure is not None and len(self._failures) < self._settings.retry_waiting_max:
             self._failures[attempt.delivery.position] = failure
@@ -455,75 +414,40 @@ class TriggerConsumer:
     def _release(self, attempt: Attempt) -> None:
         """The delivery is not ours any more."""
         assert self._subscription is not None
-        self._held -= 1
-        self._held_bytes -= attempt.size_bytes
-        if self._drained is not None and not (self._in_flight or self._storing):
-            self._drained.set()
-        if self.ordered:
-            self._lanes.free(attempt.lane)
+        self._window.release(attempt)
+        if self._window.waiting():
             self._pump()
-        elif self._queue:
-            self._pump()
+        self._check_drained()
         self._subscription.more()
+
+    def _check_drained(self) -> None:
+        if self._drained is not None and not (self._window.in_flight or self._storing):
+            self._drained.set()
 
     # ---- time -------------------------------------------------------------------------------------
 
     def on_timer(self, now: float) -> None:
         if self._closed:
             return
-        while self._sleeping and self._sleeping[0].due <= now:
-            self._due.append(heapq.heappop(self._sleeping))
-        if self._sleeping:
-            self._engine.timers.at(self, self._sleeping[0].due)
+        self._window.wake(now)
         self._pump()
         if self._subscription is not None:
             self._subscription.more()
 
-    def _sleep(self, attempt: Attempt) -> None:
-        heapq.heappush(self._sleeping, attempt)
-        self._engine.timers.at(self, attempt.due)
-
-    def _tokens(self) -> int:
-        """Attempts that may begin now; when there are none the timer is set for the next."""
-        now = self._clock()
-        self._ramp.refresh(now)
-        buckets = [bucket for bucket in (self._rate, self._ramp.bucket) if bucket is not None]
-        tokens = min((bucket.available(now) for bucket in buckets), default=self._held_max)
-        if tokens <= 0:
-            self._engine.timers.at(self, now + max(bucket.wait_s(now) for bucket in buckets))
-        return tokens
-
-    def _take_token(self) -> None:
-        for bucket in (self._rate, self._ramp.bucket):
-            if bucket is not None:
-                bucket.take()
+    def _set_timer(self) -> None:
+        if self._window.wake_at < self.wake and not self._closed:
+            self._engine.timers.at(self, self._window.wake_at)
 
     # ---- helpers ----------------------------------------------------------------------------------
 
-    def _compile(self, trigger: Trigger, before: _Plan | None = None) -> _Plan:
-        """What did not change is taken over, connections and all."""
-        known = [] if before is None else [p for p in (before.subscriber, before.dead_letter) if p is not None]
-        engine, settings = self._engine, self._settings
-
-        def post(target: Target, *, asks: bool) -> Post:
-            key = Post.key_of(target, trigger.delivery, asks)
-            for old in known:
-                if old.key == key:
-                    return old
-            return Post(engine, target, trigger.delivery, settings, namespace=trigger.namespace, asks=asks)
-
-        subscriber = post(trigger.subscriber, asks=True)
-        sink = post(trigger.dead_letter, asks=False) if trigger.dead_letter is not None else None
-        return _Plan(trigger, subscriber, sink)
-
     def _apply(self, trigger: Trigger) -> None:
-        self._in_flight_max = trigger.max_in_flight or self._settings.max_in_flight
-        self._held_max = self._settings.ordered_waiting_max if self.ordered else self._in_flight_max
-        rate = trigger.rate_per_s
-        if not rate:
-            self._rate = None
-        elif self._rate is None or self._rate.rate_per_s != rate:
-            self._rate = Bucket(rate, self._clock())
+        in_flight_max = trigger.max_in_flight or self._settings.max_in_flight
+        self._window.limit(
+            in_flight_max=in_flight_max,
+            held_max=self._settings.ordered_waiting_max if self.ordered else in_flight_max,
+            rate_per_s=trigger.rate_per_s,
+            now=self._clock(),
+        )
         policy = trigger.delivery  # after a restart no wait is longer than the longest that was asked for (BR-24)
         self._wait_max = max(policy.max_backoff_s, policy.retry_after_max_s or 0.0) * (1.0 + JITTER)
         self._stopped = trigger.paused or self._draining or self._closed

@@ -42,7 +42,7 @@ def test_it_is_not_overrun():
         world.engine.random = random.Random(1).random
         subscriber = world.script = Subscriber(world)
         number = await produce(world, 60, 0)
-        assert world.consumer._ramp.steady_per_s == pytest.approx(STEADY_PER_S, rel=0.2)
+        assert world.consumer._window.ramp.steady_per_s == pytest.approx(STEADY_PER_S, rel=0.2)
 
         subscriber.down = True
         begun = world.loop.time()
@@ -65,7 +65,7 @@ def test_it_is_not_overrun():
         number = await produce(world, 60, number)
         await asyncio.sleep(400)
         assert sorted(world.ids(), key=int) == [str(n) for n in range(number)]
-        assert world.consumer._ramp.bucket is None
+        assert world.consumer._window.ramp.bucket is None
 
     run(main)
 

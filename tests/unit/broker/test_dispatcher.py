@@ -456,7 +456,7 @@ def test_in_order_a_failure_holds_its_lane_and_no_other():
             return (0.01, 500 if asked.id == "a1" and asked.attempt <= 3 else 204)
 
         world = World(trigger(ordered=True, retry=5), script=script)
-        assert world.consumer._lanes.lane("a") != world.consumer._lanes.lane("b")
+        assert world.consumer._window._lanes.lane("a") != world.consumer._window._lanes.lane("b")
         for n in (1, 2, 3):
             world.store.offer(event(f"a{n}", partitionkey="a"), event(f"b{n}", partitionkey="b"))
         await asyncio.sleep(0.5)
@@ -612,6 +612,30 @@ def test_a_drain_lets_the_dead_letter_of_a_last_failure_go():
     run(main)
 
 
+def test_a_drain_does_not_wait_for_a_retry_that_keeps_its_lane():
+    async def main():
+        world = World(trigger(ordered=True, retry=5, delay_s=60.0), script=lambda asked: (1.0, 500))
+        world.store.offer(event("1"))
+        await asyncio.sleep(0.5)
+        await world.consumer.drain(world.loop.time() + 30)
+        assert world.loop.time() == pytest.approx(1.0)
+        assert world.store.scheduled["1"][1:] == (2, True), "it is written down"
+
+    run(main)
+
+
+def test_an_event_that_cannot_be_written_down_as_a_request_is_parked_and_stops_nobody():
+    async def main():
+        world = World()
+        world.store.offer(event("bad", datacontenttype="tëxt/plain"), event("good"))
+        await asyncio.sleep(1)
+        assert world.ids() == ["good"]
+        ((delivery, failure, kept),) = world.store.parked
+        assert (delivery.record.event.id, failure.reason, kept) == ("bad", "rejected", "parked")
+
+    run(main)
+
+
 def test_an_idle_drain_returns_at_once():
     async def main():
         world = World()
@@ -685,7 +709,7 @@ def test_nothing_is_lost_and_order_holds_whatever_happens(data, ordered, sink, r
         ended = world.ids() + world.ids([d for d, _, _ in world.store.parked])
         assert sorted(ended) == sorted(id for ids in keys.values() for id in ids), "each ends exactly once"
         assert world.store.out == {}
-        assert world.consumer._held == world.consumer._held_bytes == world.consumer._in_flight == 0
+        assert world.consumer._window.count == world.consumer._window.bytes == world.consumer._window.in_flight == 0
         if ordered:
             for ids in keys.values():
                 seen = [a.id for a in world.asked if a.id in ids]

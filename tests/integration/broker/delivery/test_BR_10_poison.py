@@ -55,4 +55,4 @@ async def test_it_ends_at_the_sink_after_its_attempts_and_holds_up_nobody_else(h
 
 
 def lane(house, key):
-    return house.triggers["t"]._lanes.lane(key)
+    return house.triggers["t"]._window._lanes.lane(key)

@@ -24,7 +24,7 @@ async def test_the_window_holds_the_lag_shows_and_the_others_are_served(make_hou
         await house.publish(*(event(str(n), partitionkey=str(n)) for n in range(start, start + 50)))
     await house.until(lambda: house.metric("dataplane_broker_deliveries_total", outcome="delivered") == 1000)
     assert len(healthy.requests) == 1000
-    held = house.triggers["slow"]._held
+    held = house.triggers["slow"]._window.count
     assert sleepy.running_max == len(sleepy.requests) == 8
     assert held <= (50 if ordered else 8)
     assert house.metric("dataplane_broker_unsettled_events", trigger="ns/slow", state="waiting") == 1000 - held
@@ -52,6 +52,6 @@ async def test_large_events_are_held_by_their_bytes(make_house):
     await sleepy.got(3)
     await asyncio.sleep(0.2)
     assert len(sleepy.requests) <= 5
-    assert house.triggers["slow"]._held_bytes <= 1024 * 1024
+    assert house.triggers["slow"]._window.bytes <= 1024 * 1024
     go.set()
     await house.until(lambda: len(sleepy.requests) == 60)

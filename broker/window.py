@@ -1,0 +1,149 @@
+"""What one trigger holds: how much more it may take, what may begin now, and when to look again.
+
+Path: dispatcher.py ↔ [window] → lanes.py, pace.py.
+
+    add ──▶ waiting ──begin──▶ on its way ──ended──▶ held ──▶ release
+              ▲   (unordered: a queue;                │
+              │    ordered: lanes)                    └ sleep: ordered, it keeps its lane until it is due
+              └───────────────────────────────────────┘
+
+Unordered, what is taken begins at once; it waits here only while the trigger is paused or out of tokens. Room is given
+by count, by bytes (counted with the largest payload of late) and by pace.
+
+Pure: `now` is loop seconds. Bounds: `held_max`, `bytes_max` (exceeded by one batch of sudden large events at most).
+Source: spec/eventing.md §11.5, §11.7; reliability.md BR-10, BR-12, BR-15.
+"""
+
+import heapq
+from collections import deque
+from typing import Generic, Protocol, TypeVar
+
+from broker.lanes import Lanes
+from broker.pace import Bucket, Ramp
+
+NEVER = float("inf")
+TYPICAL_DECAY = 0.9
+
+
+class Held(Protocol):
+    """due: not to begin before, loop seconds. lane: of an ordered trigger; set by `add`."""
+
+    due: float
+    lane: int
+    size_bytes: int
+
+    def __lt__(self, other: "Held") -> bool:
+        """By `due`."""
+        ...
+
+
+T = TypeVar("T", bound=Held)
+
+
+class Window(Generic[T]):
+    """count, bytes: held now. in_flight: begun and not ended. wake_at: when something may begin that may not now."""
+
+    def __init__(self, *, ordered: bool, lanes: int, bytes_max: int, event_bytes_max: int, now: float) -> None:
+        self.count = self.bytes = self.in_flight = 0
+        self.in_flight_max = self.held_max = 1
+        self.wake_at = NEVER
+        self.ramp = Ramp(now)
+        self._rate: Bucket | None = None
+        self._ordered = ordered
+        self._bytes_max = bytes_max
+        self._typical_bytes = float(event_bytes_max)
+        self._lanes: Lanes[T] = Lanes(lanes)
+        self._queue: deque[T] = deque()
+        self._due: deque[T] = deque()
+        self._sleeping: list[T] = []
+
+    def limit(self, *, in_flight_max: int, held_max: int, rate_per_s: float, now: float) -> None:
+        """What the trigger says. Nothing that is held or on its way is taken back. rate_per_s: 0 = no limit."""
+        self.in_flight_max, self.held_max = in_flight_max, held_max
+        if not rate_per_s:
+            self._rate = None
+        elif self._rate is None or self._rate.rate_per_s != rate_per_s:
+            self._rate = Bucket(rate_per_s, now)
+
+    # ---- taking ---------------------------------------------------------------------------------
+
+    def room(self, now: float) -> int:
+        """How many more it would take. An event larger than all room still goes, alone."""
+        free = self.held_max - self.count
+        by_size = int((self._bytes_max - self.bytes) / self._typical_bytes)
+        free = min(free, by_size if self.count else max(by_size, 1))
+        if free > 0 and not self._ordered and (self._rate is not None or self.ramp.bucket is not None):
+            free = min(free, self._tokens(now) - len(self._queue))
+        return max(free, 0)
+
+    def add(self, item: T, key: str) -> None:
+        """In the order of the log. key: what order is kept by."""
+        self.count += 1
+        self.bytes += item.size_bytes
+        self._typical_bytes = max(item.size_bytes, self._typical_bytes * TYPICAL_DECAY)
+        if self._ordered:
+            item.lane = self._lanes.lane(key)
+            self._lanes.add(item.lane, item)
+        else:
+            self._queue.append(item)
+
+    def release(self, item: T) -> None:
+        """It is held no more; its lane gives the next."""
+        self.count -= 1
+        self.bytes -= item.size_bytes
+        if self._ordered:
+            self._lanes.free(item.lane)
+
+    def waiting(self) -> bool:
+        return bool(self._queue or self._due or len(self._lanes))
+
+    # ---- beginning ------------------------------------------------------------------------------
+
+    def begin(self, now: float) -> T | None:
+        """The next that may begin; it has its token, and the caller counts it in. None: see `wake_at`."""
+        if self.in_flight >= self.in_flight_max:
+            return None
+        limited = self._rate is not None or self.ramp.bucket is not None
+        if limited and (not self.waiting() or self._tokens(now) <= 0):
+            return None
+        item = self._next(now)
+        if item is not None and limited:
+            for bucket in (self._rate, self.ramp.bucket):
+                if bucket is not None:
+                    bucket.take()
+        return item
+
+    def sleep(self, item: T) -> None:
+        """Ordered: it keeps its lane until it is due."""
+        heapq.heappush(self._sleeping, item)
+        self.wake_at = min(self.wake_at, item.due)
+
+    def wake(self, now: float) -> None:
+        """It is `wake_at`, or later."""
+        self.wake_at = NEVER
+        while self._sleeping and self._sleeping[0].due <= now:
+            self._due.append(heapq.heappop(self._sleeping))
+        if self._sleeping:
+            self.wake_at = self._sleeping[0].due
+
+    # ---- helpers --------------------------------------------------------------------------------
+
+    def _next(self, now: float) -> T | None:
+        if not self._ordered:
+            return self._queue.popleft() if self._queue else None
+        if self._due:
+            return self._due.popleft()
+        while (item := self._lanes.take()) is not None:
+            if item.due <= now:
+                return item
+            self.sleep(item)
+        return None
+
+    def _tokens(self, now: float) -> int:
+        """Attempts that may begin now by pace alone."""
+        self.ramp.refresh(now)
+        buckets = [bucket for bucket in (self._rate, self.ramp.bucket) if bucket is not None]
+        tokens = min((bucket.available(now) for bucket in buckets), default=self.held_max)
+        if tokens <= 0:
+            self.wake_at = min(self.wake_at, now + max(bucket.wait_s(now) for bucket in buckets))
+        return tokens

@@ -1,0 +1,129 @@
+"""Taking, beginning and releasing in any order: the counts are right, the bounds hold, nobody is forgotten."""
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from broker.window import NEVER, Window
+
+
+class Item:
+    def __init__(self, number, key, size_bytes):
+        self.number, self.key, self.size_bytes, self.due, self.lane = number, key, size_bytes, 0.0, 0
+
+    def __lt__(self, other):
+        return self.due < other.due
+
+
+def window(*, ordered=False, in_flight_max=2, held_max=10, rate_per_s=0.0, bytes_max=10_000, event_bytes_max=1000):
+    made = Window(ordered=ordered, lanes=4, bytes_max=bytes_max, event_bytes_max=event_bytes_max, now=0.0)
+    made.limit(in_flight_max=in_flight_max, held_max=held_max, rate_per_s=rate_per_s, now=0.0)
+    return made
+
+
+def test_room_is_by_count_and_by_the_largest_of_late():
+    made = window(held_max=100)
+    assert made.room(0.0) == 10
+    for number in range(5):
+        made.add(Item(number, "", 100), "")
+    assert made.bytes == 500
+    assert 10 < made.room(0.0) <= 95
+    made.add(Item(9, "", 4000), "")
+    assert made.room(0.0) == 1
+
+
+def test_an_event_larger_than_all_room_goes_alone():
+    made = window(bytes_max=10, event_bytes_max=100)
+    assert made.room(0.0) == 1
+    made.add(Item(1, "", 100), "")
+    assert made.room(0.0) == 0
+
+
+def test_out_of_tokens_it_says_when_to_look_again():
+    made = window(rate_per_s=10.0, in_flight_max=100)
+    made.add(Item(1, "", 1), "")
+    made.add(Item(2, "", 1), "")
+    assert made.begin(0.0).number == 1
+    assert made.begin(0.0) is None
+    assert 0.0 < made.wake_at <= 0.1
+    made.wake(0.1)
+    assert made.wake_at == NEVER
+    assert made.begin(0.1).number == 2
+
+
+class AnyOrder(RuleBasedStateMachine):
+    @initialize(ordered=st.booleans(), rate=st.sampled_from([0.0, 5.0]))
+    def make(self, ordered, rate):
+        self.now, self.number, self.ordered = 0.0, 0, ordered
+        self.window = window(ordered=ordered, rate_per_s=rate)
+        self.held, self.flying, self.sleeping, self.begun = [], [], [], []
+
+    @rule(key=st.sampled_from("abcdef"), size=st.integers(1, 1000))
+    def add(self, key, size):
+        if self.window.room(self.now) > 0:
+            self.number += 1
+            item = Item(self.number, key, size)
+            self.held.append(item)
+            self.window.add(item, key)
+
+    @rule()
+    def begin(self):
+        item = self.window.begin(self.now)
+        if item is not None:
+            assert item not in self.flying
+            self.window.in_flight += 1
+            self.flying.append(item)
+            self.begun.append(item)
+            if item in self.sleeping:
+                assert item.due <= self.now
+                self.sleeping.remove(item)
+
+    @rule(pick=st.integers(0, 9), again=st.booleans())
+    def end(self, pick, again):
+        if self.flying:
+            item = self.flying.pop(pick % len(self.flying))
+            self.window.in_flight -= 1
+            if again and self.ordered:
+                item.due = self.now + 1.5
+                self.window.sleep(item)
+                self.sleeping.append(item)
+            else:
+                self.held.remove(item)
+                self.window.release(item)
+
+    @rule(seconds=st.floats(0.01, 3.0))
+    def time(self, seconds):
+        self.now += seconds
+        if self.window.wake_at <= self.now:
+            self.window.wake(self.now)
+
+    @invariant()
+    def counts(self):
+        if not hasattr(self, "window"):
+            return
+        assert self.window.count == len(self.held) <= 10
+        assert self.window.bytes == sum(item.size_bytes for item in self.held)
+        assert len(self.flying) <= 2
+        if self.ordered:
+            lanes = [item.lane for item in [*self.flying, *self.sleeping]]
+            assert len(lanes) == len(set(lanes)), "two of one lane"
+        if self.sleeping:
+            assert self.window.wake_at <= min(i.due for i in self.sleeping) or any(
+                i.due <= self.now for i in self.sleeping
+            )
+
+    def teardown(self):
+        if not hasattr(self, "window"):
+            return
+        for _ in range(10_000):
+            if not self.held:
+                break
+            self.begin()
+            self.end(0, False)
+            self.time(0.5)
+        assert not self.held, "somebody was forgotten"
+        for key in "abcdef":
+            firsts = list(dict.fromkeys(i.number for i in self.begun if i.key == key))
+            assert not self.ordered or firsts == sorted(firsts)
+
+
+TestAnyOrder = AnyOrder.TestCase
