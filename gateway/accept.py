@@ -24,7 +24,7 @@ from dataplane.policy.admission import Admission
 from dataplane.resources.snapshot import VERSION, Change, Snapshot
 from dataplane.wire.headers import Field, FieldTable, from_outside, from_proxy
 from gateway.forward import Forward, GatewayMeters, Target
-from gateway.match import Hosts, RouteTable, match
+from gateway.match import Entry, Hosts, RouteTable, match
 from gateway.settings import GatewaySettings
 from gateway.split import choose
 
@@ -110,8 +110,12 @@ class Gateway:
         request = connection.request
         if hosts is None:
             hosts = self._table.external
-        entry = match(hosts, request.host_key, request.target, request)
-        if _PROBE in request.seen:
+        entries = hosts.get(request.host_key)
+        if entries is not None and entries[0].plain:
+            entry: Entry | None = entries[0]  # nearly every host has one path: match() would say the same
+        else:
+            entry = match(hosts, request.host_key, request.target, request)
+        if request.seen and _PROBE in request.seen:
             self._probe(connection, entry.hash if entry is not None else None)
             return
         if entry is None:
@@ -122,8 +126,7 @@ class Gateway:
             return
         arms = entry.arms
         arm = arms[0] if len(arms) == 1 else choose(entry, self._engine.random)
-        target = self._targets.get(arm.revision) if arm is not None else None
-        if arm is None or target is None:
+        if arm is None or (target := self._targets.get(arm.revision)) is None:
             connection.fail(_NO_CAPACITY)
             return
         forward = connection.spare

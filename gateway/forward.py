@@ -88,7 +88,12 @@ class Forward(Admitted):
             self.total_at = when = self.arrived + revision.timeout_s
             if when < self.down.wake:
                 self.down.deadline_at(when)
-        self.start()
+        slot = self.admission.take(target.key)
+        if slot is None:
+            self.start()
+            return
+        self.slot = slot
+        self.begin(slot.address, self.head_for(slot))
 
     def head_for(self, slot: Slot) -> bytes:
         request, down, arm = self.request, self.down, self.arm
@@ -121,6 +126,13 @@ class Forward(Admitted):
     def _not_processed(self, connection: ClientConnection) -> bool:
         slot = self.slot
         return slot is not None and slot.activator and connection.reader.header(b"x-dp-not-processed") is not None
+
+    def _served(self) -> None:
+        slot = self.slot
+        assert slot is not None
+        self.slot = None
+        self.admission.leave(slot)
+        self._ended(None, self._clock())
 
     def _ended(self, error: DataplaneError | None, now: float) -> None:
         target, status = self.target, self.status or (error.status if error else 0)

@@ -16,6 +16,7 @@ from typing import Protocol
 import msgspec
 
 from dataplane.resources.snapshot import Change, Path, Route, Rule, Snapshot
+from dataplane.wire.headers import OURS
 
 
 class Lookup(Protocol):
@@ -25,7 +26,8 @@ class Lookup(Protocol):
 
 
 class Arm(msgspec.Struct, frozen=True, gc=False):
-    """One share of a split. `set_lines`/`set_names`: headers to set, as bytes to send and names to remove first."""
+    """One share of a split. `set_lines`/`set_names`: headers to set, as bytes to send and names to remove first (what
+    no client can have sent is not among them)."""
 
     revision: str
     until: float  # upper end of its share of 0…100
@@ -157,7 +159,8 @@ def _entry(key: str, route: Route, path: Path) -> Entry:
         until += split.percent * 100.0 / total
         headers = {**path.append_headers, **split.append_headers}
         lines = b"".join(b"%b: %b\r\n" % (n.encode("latin-1"), v.encode("latin-1")) for n, v in headers.items())
-        arms.append(Arm(split.revision, until, lines, frozenset(n.lower().encode("latin-1") for n in headers)))
+        names = (n.lower().encode("latin-1") for n in headers)
+        arms.append(Arm(split.revision, until, lines, frozenset(n for n in names if not n.startswith(OURS))))
     if arms:
         arms[-1] = msgspec.structs.replace(arms[-1], until=100.0)
     return Entry(

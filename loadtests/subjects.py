@@ -24,8 +24,8 @@ def backend(bench: Bench) -> Subject:
 
 def peer(bench: Bench, name: str, origin: Subject) -> Subject | None:
     """A proxy in front of `origin`; None, and a line that says so, when it is not installed."""
-    if name == "aiohttp":
-        port, program = free_port(), HERE / "peers" / "aiohttp_proxy.py"
+    if name in ("aiohttp", "splice"):
+        port, program = free_port(), HERE / "peers" / f"{name}_proxy.py"
         return bench.start(name, [sys.executable, "-W", "ignore", str(program), str(port), str(origin.port)], port)
     binary = _binary(name)
     if binary is None:

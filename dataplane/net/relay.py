@@ -95,6 +95,11 @@ class Relay:
         """Does this response say that the request was not looked at? Only our own hops are asked (rule 5)."""
         return False
 
+    def _served(self) -> None:
+        """Both at once, when all went well."""
+        self._released(failed=False)
+        self._ended(None, self._clock())
+
     def _ended(self, error: DataplaneError | None, now: float) -> None:
         """The exchange is over; `status` is what the client got (0: nothing). Count it."""
         raise NotImplementedError
@@ -243,9 +248,8 @@ class Relay:
             self.over = True
             self.up = None
             self._pool.give(connection)
-            self._released(failed=False)
             self._budget.active -= 1
-            self._ended(None, self._clock())
+            self._served()
             if not self.extra:
                 down.spare = self
             down.finish(keep=request.keep_alive)

@@ -87,6 +87,9 @@ NEVER_NOMINATED = frozenset(
 NEVER_NOMINATED_PREFIXES = (b"k-", b"ce-", b"knative-serving-", b"x-forwarded-")
 
 
+OURS = (b"k-", b"knative-serving-")  # what begins so is never passed on from a client
+
+
 class FieldTable:
     """Field by name for one kind of peer. `strict` refuses `_` in names (they alias `-` names in CGI-like servers)."""
 
@@ -131,7 +134,7 @@ def from_outside() -> FieldTable:
         b"k-network-probe": Field.NETWORK_PROBE,
         b"k-network-hash": Field.NETWORK_HASH,
     }
-    return FieldTable(known, drop_prefixes=(b"k-", b"knative-serving-"))
+    return FieldTable(known, drop_prefixes=OURS)
 
 
 def from_proxy() -> FieldTable:
@@ -143,7 +146,7 @@ def from_proxy() -> FieldTable:
         b"k-network-probe": Field.NETWORK_PROBE,
         b"k-network-hash": Field.NETWORK_HASH,
     }
-    return FieldTable(known, drop_prefixes=(b"k-", b"knative-serving-"))
+    return FieldTable(known, drop_prefixes=OURS)
 
 
 def from_hop() -> FieldTable:

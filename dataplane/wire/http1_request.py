@@ -97,7 +97,7 @@ class RequestReader:
 
     __slots__ = (
         "_actions", "_ascii", "_block", "_fed", "_fields", "_fields_max", "_head_bytes_max", "_head_done",
-        "_learn", "_lessons", "_line", "_out", "_parser", "_repeat", "_repeats",
+        "_learn", "_lessons", "_line", "_out", "_parser", "_repeat", "_repeats", "_verdict",
         "chunked", "content_length", "expect_continue", "host", "host_key", "keep_alive", "lines", "method", "minor",
         "seen", "size_bytes", "started", "target", "trusted", "upgrade",
     )  # fmt: skip
@@ -112,6 +112,7 @@ class RequestReader:
         self._repeat: Repeat | None = None
         self._repeats: tuple[bytes, bytes, dict[int, bytes], int]  # what each head that fits says
         self._lessons = LESSONS_MAX
+        self._verdict: httptools.HttpRequestParser | None = None  # says whether a head is sound, and nothing else
         self._fed = True
         self.reset()
 
@@ -150,7 +151,7 @@ class RequestReader:
                 known is not None
                 and (lines := known.lines(block)) is not None
                 and len(head) <= READ_BYTES_MAX
-                and _is_sound(head)
+                and self._is_sound(head)
             ):
                 self.lines = lines
                 self.host, self.host_key, self.seen, self.content_length = self._repeats
@@ -213,6 +214,21 @@ class RequestReader:
         self.lines = b"\r\n".join(lines)
         self.host, self.host_key, self.seen, self.content_length = host, key, seen, length
         self._block = block if len(block) <= BLOCK_BYTES_MAX else None
+        return True
+
+    def _is_sound(self, head: bytes) -> bool:
+        if not head.isascii():
+            return False
+        verdict = self._verdict
+        if verdict is None:
+            verdict = httptools.HttpRequestParser(_NOBODY)
+        self._verdict = None
+        try:
+            verdict.feed_data(head)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            return False
+        if self._repeats[3] <= 0:
+            self._verdict = verdict  # else it waits for a body that it will never be fed
         return True
 
     def _treated(self, name: bytes) -> Repeated:
@@ -474,13 +490,3 @@ def _fields_of(head: bytes) -> dict[bytes, bytes]:
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             fields.clear()
     return fields
-
-
-def _is_sound(head: bytes) -> bool:
-    if not head.isascii():
-        return False
-    try:
-        httptools.HttpRequestParser(_NOBODY).feed_data(head)
-    except (httptools.HttpParserError, httptools.HttpParserUpgrade):
-        return False
-    return True

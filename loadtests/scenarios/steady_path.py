@@ -8,13 +8,16 @@ OURS = ("gateway", "dataplane up")
 
 
 def what_does_a_request_cost(bench: Bench) -> None:
-    """P1: CPU per request with 12 headers and 64 connections, beside the peers in the same run."""
-    rows = _rounds(bench, "P1", 64)
-    for ours in OURS:
-        for theirs, limit in (("envoy", 0.55), ("haproxy", 2.0)):
-            if theirs in rows:
-                ratios = [a["cpu_us"] / b["cpu_us"] for a, b in zip(rows[ours], rows[theirs], strict=True)]
-                verdict(f"P1 {ours}, CPU per request, × {theirs}", spread(ratios)["median"], limit, "×")
+    """P1: CPU per request with 12 headers and 64 connections, beside the peers in the same run. Once with every request
+    alike, and once with no two alike: another path, query, cookie, request id and trace each."""
+    for scenario, varied in (("P1", False), ("P1 varied", True)):
+        print(f"  {scenario}")
+        rows = _rounds(bench, scenario, 64, varied=varied, floor=True)
+        for ours in OURS:
+            for theirs, limit in (("envoy", 0.55), ("haproxy", 2.0)):
+                if theirs in rows:
+                    ratios = [a["cpu_us"] / b["cpu_us"] for a, b in zip(rows[ours], rows[theirs], strict=True)]
+                    verdict(f"{scenario} {ours}, CPU per request, × {theirs}", spread(ratios)["median"], limit, "×")
 
 
 def how_long_does_a_request_take(bench: Bench) -> None:
@@ -30,21 +33,26 @@ def how_long_does_a_request_take(bench: Bench) -> None:
                 verdict(f"P2 {ours}, {quantile} at {connections} connections, × envoy", ratio, 1.0, "×")
 
 
-def subjects(bench: Bench) -> list[Subject]:
-    """The peers that are installed, and our two forms, each in front of the same kind of backend."""
+def subjects(bench: Bench, *, floor: bool = False) -> list[Subject]:
+    """The peers that are installed, and our two forms, each in front of the same kind of backend. `floor`: also what
+    the sockets alone cost, in the loop that we use."""
     origin = backend(bench)
     found = [subject for name in PEERS if (subject := peer(bench, name, origin))]
+    if floor:
+        found += filter(None, [peer(bench, "splice", origin)])
     return [*found, gateway(bench, snapshot(origin)), steady(bench)]
 
 
-def _rounds(bench: Bench, scenario: str, connections: int) -> dict[str, list[dict[str, float]]]:
-    everyone = subjects(bench)
+def _rounds(
+    bench: Bench, scenario: str, connections: int, *, varied: bool = False, floor: bool = False
+) -> dict[str, list[dict[str, float]]]:
+    everyone = subjects(bench, floor=floor)
     rows: dict[str, list[dict[str, float]]] = {subject.name: [] for subject in everyone}
     for subject in everyone:
         drive(subject, connections=connections, seconds=1)  # warm
     for number in range(bench.rounds):
         for subject in everyone:
-            figures = drive(subject, connections=connections, seconds=bench.seconds)
+            figures = drive(subject, connections=connections, seconds=bench.seconds, varied=varied)
             rows[subject.name].append(figures)
             bench.record(scenario, subject.name, connections=connections, round=number, headers=12, **figures)
     bench.stop()

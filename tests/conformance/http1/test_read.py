@@ -162,6 +162,17 @@ def test_a_value_that_varies_is_judged_each_time(bad):
         assert not reader.read(browser(4).replace(field, bad))
 
 
+def test_a_head_is_judged_as_a_head_after_one_that_announced_a_body():
+    reader = RequestReader(from_outside())
+    post = b"POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 900\r\nX: %d\r\n\r\n"
+    for number in range(4):
+        assert reader.read(post % number) and reader.content_length == 900
+    assert not reader.read(post.replace(b"%d", b"a\nb"))
+    for number in range(4):
+        assert reader.read(browser(number)) and reader.content_length == -1
+    assert not reader.read(browser(4).replace(b"id-4", b"a\nb"))
+
+
 def test_what_a_connection_remembers_is_bounded():
     reader = RequestReader(from_outside())
     long = b"x" * http1_request.BLOCK_BYTES_MAX
