@@ -7,8 +7,8 @@ asks for more than a body of known length. llhttp judges it, its fields go into 
 each, and what is passed on stays as it came. `feed` takes every other shape and says what is wrong with it. Whatever
 `read` accepts, `feed` accepts with the same meaning (tests/conformance/http1/test_read.py).
 
-Clients repeat themselves: the fields of a head that are byte for byte those of the head before it on the same
-connection are not looked at again.
+Clients repeat themselves: fields that are byte for byte those of the head before it on the same connection are not
+looked at again, nor are those that differ only in a value that is nothing to us (http1_repeat.py).
 
 Why httptools and not h11 here: docs/decisions/0001. h11 is the reference in tests/conformance/http1.
 
@@ -47,7 +47,7 @@ LINES_MAX = 1024  # remembered request lines: clients ask for the same few thing
 LINE_BYTES_MAX = 128
 READ_BYTES_MAX = 8 * 1024
 BLOCK_BYTES_MAX = 2 * 1024  # of the fields of the last head, kept per connection
-LESSONS_MAX = 8  # how often a connection may show that what it repeats is something else
+LESSONS_MAX = 4  # how often a connection may show that what it repeats is something else
 
 _HOST = int(Field.HOST)
 _CONTENT_LENGTH = int(Field.CONTENT_LENGTH)
@@ -84,9 +84,6 @@ class _Into:
         self.on_header = on_header
 
 
-_NOBODY: object = object()  # llhttp's listener when only its verdict is wanted
-
-
 class RequestReader:
     """One request at a time.
 
@@ -97,7 +94,7 @@ class RequestReader:
 
     __slots__ = (
         "_actions", "_ascii", "_block", "_fed", "_fields", "_fields_max", "_head_bytes_max", "_head_done",
-        "_learn", "_lessons", "_line", "_out", "_parser", "_repeat", "_repeats", "_verdict",
+        "_learn", "_lessons", "_line", "_out", "_parser", "_repeat", "_repeats",
         "chunked", "content_length", "expect_continue", "host", "host_key", "keep_alive", "lines", "method", "minor",
         "seen", "size_bytes", "started", "target", "trusted", "upgrade",
     )  # fmt: skip
@@ -112,7 +109,6 @@ class RequestReader:
         self._repeat: Repeat | None = None
         self._repeats: tuple[bytes, bytes, dict[int, bytes], int]  # what each head that fits says
         self._lessons = LESSONS_MAX
-        self._verdict: httptools.HttpRequestParser | None = None  # says whether a head is sound, and nothing else
         self._fed = True
         self.reset()
 
@@ -147,12 +143,7 @@ class RequestReader:
         block = head[line.end() :]
         if block != self._block:
             known = self._repeat
-            if (
-                known is not None
-                and (lines := known.lines(block)) is not None
-                and len(head) <= READ_BYTES_MAX
-                and self._is_sound(head)
-            ):
+            if known is not None and (lines := known.lines(block)) is not None and len(head) <= READ_BYTES_MAX:
                 self.lines = lines
                 self.host, self.host_key, self.seen, self.content_length = self._repeats
                 self._block = block if len(block) <= BLOCK_BYTES_MAX else None
@@ -214,21 +205,6 @@ class RequestReader:
         self.lines = b"\r\n".join(lines)
         self.host, self.host_key, self.seen, self.content_length = host, key, seen, length
         self._block = block if len(block) <= BLOCK_BYTES_MAX else None
-        return True
-
-    def _is_sound(self, head: bytes) -> bool:
-        if not head.isascii():
-            return False
-        verdict = self._verdict
-        if verdict is None:
-            verdict = httptools.HttpRequestParser(_NOBODY)
-        self._verdict = None
-        try:
-            verdict.feed_data(head)
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
-            return False
-        if self._repeats[3] <= 0:
-            self._verdict = verdict  # else it waits for a body that it will never be fed
         return True
 
     def _treated(self, name: bytes) -> Repeated:
