@@ -115,7 +115,13 @@ class Eventing:
         if kind == "redis":
             from broker.store.redis.store import RedisStore
 
-            return RedisStore(url=settings.redis_url, clock=ground.clock, registry=ground.registry)
+            return RedisStore(
+                url=settings.redis_url,
+                clock=ground.clock,
+                registry=ground.registry,
+                lease_s=settings.redis_lease_s,
+                replicas=settings.redis_replicas,
+            )
         if kind == "sqlite":
             from broker.store.sqlite.store import SqliteStore
 

@@ -12,6 +12,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -87,6 +88,15 @@ class RedisServer:
             self.process.send_signal(how)
             self.process.wait()
             self.process = None
+
+
+def running(folder: Path, *options: str) -> Iterator[RedisServer]:
+    """For a fixture: one of the test's own."""
+    server = RedisServer(folder, *options).start()
+    try:
+        yield server
+    finally:
+        server.kill()
 
 
 _shared: RedisServer | None = None

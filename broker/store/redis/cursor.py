@@ -9,7 +9,8 @@ process moved it first (CLAIM): so processes share the work. What does not match
 A cursor with nothing unread *follows* the tail. When more matched than it may hold, it stops following and reads for
 itself, so one slow trigger delays no other. An ordered trigger's cursor works only while it holds its lease.
 
-Bounds: MATCHED_MAX entries or MATCHED_BYTES that matched and wait for room; one read and one claim at a time.
+Bounds: MATCHED_MAX entries or MATCHED_BYTES that matched and wait for room, and BUFFERED_BYTES of all triggers of a
+broker, beyond which those without room forget what they read; one read and one claim at a time.
 
 Source: spec/eventing.md §27.5-27.9; decision 0006.
 """
@@ -27,7 +28,7 @@ from broker.store.redis.faults import GroupLost
 from broker.store.redis.keys import AGAIN, Place, entry_id, group, place, position
 from broker.store.redis.link import Operation
 from broker.store.redis.scripts import CLAIM
-from broker.store.redis.tail import Entry, Pace, entries_of
+from broker.store.redis.tail import Entry, Pace, entries_of, origin
 from dataplane.errors import StoreFault
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ log = logging.getLogger(__name__)
 
 MATCHED_MAX = 512
 MATCHED_BYTES = 4 * 1024 * 1024
+BUFFERED_BYTES = 32 * 1024 * 1024
 AGAIN_S = 0.5  # after something Redis refused
 
 
@@ -50,12 +52,13 @@ class Handed(Delivery):
     __slots__ = ("cursor", "entry", "epoch", "noted")
 
     def __init__(
-        self, cursor: Cursor, entry: bytes, record: Record, origin: str, attempt: int = 1, due_at: float = 0.0
+        self, cursor: Cursor, entry: bytes, record: Record, fields: Sequence[bytes] = (), attempt: int = 1
     ) -> None:
+        """fields: as read, when it may be a redriven letter: that keeps the position it had on the log."""
         self.record = record
-        self.position = origin or position(cursor.shard, entry)
+        self.position = origin(fields) or position(cursor.shard, entry)
         self.attempt = attempt
-        self.due_at = due_at
+        self.due_at = 0.0
         self.cursor = cursor
         self.entry = entry
         self.epoch = cursor.epoch
@@ -80,6 +83,7 @@ class Cursor:
         self.epoch = 0
         self.head = ""
         self.head_place: Place = 0
+        self.head_count = -1
         self.backlog: deque[Handed] = deque()  # pending for us, not with the consumer yet
         self.out: dict[bytes, Handed] = {}  # with the consumer
         self._tail = tail
@@ -128,17 +132,23 @@ class Cursor:
         """The server says that the head is there. What matched beyond it stays, unless it went back."""
         at = place(head.encode())
         back = at < self.head_place
-        self.head, self.head_place = head, at
+        self.head, self.head_place, self.head_count = head, at, count
         if back or not self.following:
             self.unfollow()
             self._turn += 1
             self._reading = False
-            self._matched.clear()
-            self._matched_bytes = 0
+            self._forget()
             self._looked, self._looked_count = at, count
             self._dry = False
         while self._matched and self._matched[0].place <= at:
             self._drop()
+
+    def stop(self) -> None:
+        """Hand over nothing more."""
+        self.owner = False
+        self.backlog.clear()
+        self.unfollow()
+        self._forget()
 
     def unfollow(self) -> None:
         if self.following and self._tail is not None:
@@ -160,6 +170,8 @@ class Cursor:
         if len(self._matched) >= MATCHED_MAX or self._matched_bytes >= MATCHED_BYTES:
             self.unfollow()
             self._looked, self._looked_count = entry.place, entry.ordinal
+        elif self.subscription.log.buffered > BUFFERED_BYTES:
+            self._reread()
 
     # ---- handing over ----
 
@@ -169,7 +181,7 @@ class Cursor:
         if subscription.closed or not self.owner:
             return
         if self.fence and subscription.now() > self.owner_until:
-            subscription.lease_lost(self)  # Redis was away for so long that another may have taken it
+            subscription.takeover.lost(self)  # Redis was away for so long that another may have taken it
             return
         room = subscription.room()
         if self.backlog and room > 0:
@@ -183,6 +195,8 @@ class Cursor:
         if self._matched:
             if room > 0:
                 self._claim(min(room, len(self._matched)))
+            elif self.subscription.log.buffered > BUFFERED_BYTES:
+                self._reread()
         elif not self.following and not self._reading and not self._dry and room > 0:
             self._read()
 
@@ -205,7 +219,9 @@ class Cursor:
             self._claiming = False
             self.subscription.reserved -= number
             if epoch == self.epoch:
-                self._claimed(entries, head, reply, fault)
+                self._claimed(entries, head, count, reply, fault)
+            else:
+                self._reread()  # the group is another one
 
         self.link.run(
             CLAIM,
@@ -221,39 +237,34 @@ class Cursor:
             then=then,
         )
 
-    def _claimed(self, entries: list[Entry], head: str, reply: Reply, fault: StoreFault | None) -> None:
+    def _claimed(self, entries: list[Entry], head: str, count: int, reply: Reply, fault: StoreFault | None) -> None:
         if self.subscription.closed:
             return
         if fault is not None:
-            self._matched.extendleft(reversed(entries))
-            self._matched_bytes += sum(map(_bytes, entries))
+            self._put_back(entries)
             if isinstance(fault, GroupLost):
-                self.subscription.group_lost(self)
+                self.subscription.log.look_again(self.subscription)
             elif self.link.up:  # otherwise on_up looks where the head is now
                 log.warning("redis_claim_refused trigger=%s error=%s", self.subscription.name, fault)
                 self.subscription.pull_after(AGAIN_S)
             return
-        assert isinstance(reply, list)
         if reply[0] == 1:
-            self.head, self.head_place = head, place(head.encode())
+            self.head, self.head_place, self.head_count = head, place(head.encode()), count
             if entries:
                 self._deliver(entries, reply[1])
         elif reply[0] == 0:
             found = reply[1]
             if found is None:
-                self.subscription.group_lost(self)
+                self.subscription.log.look_again(self.subscription)
                 return
-            assert isinstance(found, bytes)
-            self._matched.extendleft(reversed(entries))
-            self._matched_bytes += sum(map(_bytes, entries))
+            self._put_back(entries)
             self.place_at(found.decode(), -1)
         else:
-            self.subscription.lease_lost(self)
+            self.subscription.takeover.lost(self)
             return
         self.pull()
 
     def _deliver(self, entries: list[Entry], claimed: Reply) -> None:
-        assert isinstance(claimed, list)
         if len(claimed) != len(entries):
             there = set(claimed)
             gone = [entry for entry in entries if entry.id not in there]
@@ -267,7 +278,9 @@ class Cursor:
                 continue  # a replay passed over what is with the consumer
             record = entry.record
             assert record is not None
-            handed = Handed(self, entry.id, record, entry.origin)
+            handed = Handed(self, entry.id, record)
+            if entry.origin:
+                handed.position = entry.origin
             out[entry.id] = handed
             if record.not_before:
                 if ordered:
@@ -329,18 +342,42 @@ class Cursor:
 
     def _keep(self, entry: Entry) -> None:
         self._matched.append(entry)
-        self._matched_bytes += _bytes(entry)
+        self._weigh(_bytes(entry))
 
     def _drop(self) -> Entry:
         entry = self._matched.popleft()
-        self._matched_bytes -= _bytes(entry)
+        self._weigh(-_bytes(entry))
         return entry
+
+    def _put_back(self, entries: list[Entry]) -> None:
+        self._matched.extendleft(reversed(entries))
+        self._weigh(sum(map(_bytes, entries)))
+
+    def _weigh(self, change: int) -> None:
+        self._matched_bytes += change
+        self.subscription.log.buffered += change
+
+    def _forget(self) -> None:
+        self._matched.clear()
+        self._weigh(-self._matched_bytes)
+
+    def _reread(self) -> None:
+        """There is room for nothing of it: read it again from the head when there is."""
+        if self._claiming:
+            return
+        self.unfollow()
+        self._forget()
+        self._looked, self._looked_count = self.head_place, self.head_count
 
     # ---- settling ----
 
+    def has(self, handed: Handed) -> bool:
+        """Whether the consumer has it."""
+        return self.out.get(handed.entry) is handed
+
     def end(self, handed: Handed) -> bool:
         """The consumer has it no more. False: it did not have it."""
-        if self.out.get(handed.entry) is not handed:
+        if not self.has(handed):
             return False
         del self.out[handed.entry]
         if self._ended is not None:

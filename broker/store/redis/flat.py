@@ -49,8 +49,9 @@ def flatten(record: Record) -> list[Field]:
     return out
 
 
-def unflatten(fields: Sequence[bytes], arrived_at: float = 0.0) -> Record:
-    """The record. Fields of no meaning here are passed over. `arrived_at`: of an entry that does not say.
+def unflatten(fields: Sequence[bytes], entry: bytes = b"") -> Record:
+    """The record. Fields of no meaning here are passed over. `entry`: its id, which says when it arrived if `at` does
+    not: it was added by hand.
 
     Raises ValueError for what is no event of ours: it lacks id, source, type or specversion, or is no UTF-8.
     """
@@ -77,7 +78,7 @@ def unflatten(fields: Sequence[bytes], arrived_at: float = 0.0) -> Record:
         raise ValueError(f"fields typed or hdr: {error}") from None
     return Record(
         event=Event(attributes, own.get(b"data"), typed, own.get(b"ji") == b"1"),
-        arrived_at=float(at) if at else arrived_at,
+        arrived_at=float(at) if at else int(entry.partition(b"-")[0] or 0) / 1000,
         hops=int(own.get(b"hops", HOPS_MAX)),
         headers=headers,
         not_before=float(own.get(b"nb", 0.0)),

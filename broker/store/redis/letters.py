@@ -64,7 +64,6 @@ class Letters:
             # Still pending: nobody touches it any more, so it is delivered again.
             log.error("redis_letter_refused trigger=%s error=%s", self._subscription.name, fault)
             return
-        assert isinstance(reply, list)
         written, dropped = int(reply[0]), int(reply[1])
         self._count(kept, written - (dropped if written else 0))
         if dropped:
@@ -80,7 +79,6 @@ class Letters:
         for kind in KINDS if kept is None else (kept,):
             start = f"({after}-0" if after.isdecimal() else "-"
             reply = await self._link.call("XRANGE", self._streams[kind], start, "+", "COUNT", limit)
-            assert isinstance(reply, list)
             found += [_letter(kind, id_, fields) for id_, fields in reply]
         found.sort(key=lambda letter: int(letter.id))
         return found[:limit]

@@ -174,6 +174,9 @@ class Link:
                 self.up = False
                 self._lost("the store is closed")
                 raise
+            except Exception:  # root of the task: a bug of whoever was told must not end the store
+                log.exception("redis_link_bug")
+                self._lost("the broker failed")
             finally:
                 await connection.close()
             await asyncio.sleep(delay_s)
@@ -286,7 +289,6 @@ def _ignore(reply: Reply, fault: StoreFault | None) -> None:
 
 
 def _info(reply: Reply) -> Mapping[str, str]:
-    assert isinstance(reply, bytes)
     found = {}
     for line in reply.decode(errors="replace").splitlines():
         name, colon, value = line.partition(":")
@@ -296,7 +298,6 @@ def _info(reply: Reply) -> Mapping[str, str]:
 
 
 def _pairs(reply: Reply) -> Mapping[str, str]:
-    assert isinstance(reply, list)
     words = [word.decode(errors="replace") for word in reply if isinstance(word, bytes)]
     return dict(zip(words[::2], words[1::2], strict=False))
 

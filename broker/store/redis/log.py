@@ -1,11 +1,8 @@
-"""One broker in Redis: appends, the triggers of this process, and what people ask.
+"""One broker in Redis: appends, and the triggers of this process.
 
 Path: ingress.py → [log] → link.py → Redis; tail.py → [log] → cursor.py.
 
-`pulse` is called about once a second and answers everything that must be noticed without being asked: is there less on
-the streams than there was (possible loss), who died, is something due, may anything go.
-
-Source: spec/eventing.md §27; reliability.md BR-18, BR-19.
+Source: spec/eventing.md §27; broker/store/contract.py.
 """
 
 from __future__ import annotations
@@ -18,13 +15,14 @@ from typing import TYPE_CHECKING
 from broker.matching import Index
 from broker.store.contract import Consumer, Done, LogSettings, Record, Start, Stored
 from broker.store.redis.connect import Argument, Reply, pack
-from broker.store.redis.flat import flatten, unflatten
-from broker.store.redis.keys import AGAIN, Keys, Place, entry_id, group, parse_position, place, position, shard_of
+from broker.store.redis.flat import flatten
+from broker.store.redis.keys import AGAIN, Keys, group, shard_of
 from broker.store.redis.link import Operation
-from broker.store.redis.scripts import APPEND_ONCE, FORGET, PULSE, TRIM
+from broker.store.redis.look import Look
+from broker.store.redis.pulse import Pulse
+from broker.store.redis.scripts import APPEND_ONCE, FORGET
 from broker.store.redis.subscription import RedisSubscription
 from broker.store.redis.tail import Entry, Tail
-from broker.store.redis.workers import is_dead
 from dataplane.errors import StoreFault, StoreFull
 from dataplane.net.tasks import Tasks
 
@@ -33,12 +31,6 @@ if TYPE_CHECKING:
     from broker.store.redis.store import RedisStore
 
 log = logging.getLogger(__name__)
-
-ADVANCE_PULSES = 5  # heads of triggers that match nothing are moved this often
-TRIM_PULSES = 10
-TRIM_ENTRIES_MAX = 10_000  # per shard and pass, for size; age has no such bound
-FORGET_WORKER_S = 3600.0
-FIND_STEP, FIND_STEPS = 500, 40
 
 
 class RedisLog:
@@ -49,30 +41,26 @@ class RedisLog:
         self.settings = settings
         self.shards = shards
         self.keys = Keys(broker)
+        self.streams = [self.keys.stream(shard) for shard in range(shards)]
         self.link = store.link
         self.clock = store.clock
         self.worker = store.worker
         self.meters = store.meters
         self.lease_s = store.lease_s
         self.subscriptions: dict[str, RedisSubscription] = {}
+        self.look = Look(store.link, self.streams)
+        self.pulse = Pulse(self)
         self._store = store
         self._tasks: Tasks = store.tasks
         self._index: Index[RedisSubscription] = Index()
-        self._streams = [self.keys.stream(shard) for shard in range(shards)]
         self._tails = [
-            Tail(url=store.url, stream=self._streams[shard], stalled_s=store.stalled_s, took=self._taker(shard))
+            Tail(url=store.url, stream=self.streams[shard], stalled_s=store.stalled_s, took=self._taker(shard))
             for shard in range(shards)
         ]
         self._running: list[asyncio.Task[None]] = []
         self._looking: set[str] = set()
         self._next_shard = 0
-        self._appended: list[bytes] = [b""] * shards  # the last id we were told
-        self._last: list[Place] = [0] * shards  # the last id Redis had, at the last pulse
-        self._added = [0] * shards
-        self._records = self._bytes = 0
-        self._pulses = 0
-        self._bell: bytes | None = None
-        self._reclaimed_at = 0.0
+        self.buffered = 0  # bytes that matched and wait for room, of all triggers
 
     # ---- ingress → us ----
 
@@ -83,13 +71,13 @@ class RedisLog:
         if len(batch) == 1 and not self.settings.dedup_window_s:
             record = batch[0]
             shard = self._shard(record)
-            packed = pack("XADD", self._streams[shard], "*", *flatten(record))
+            packed = pack("XADD", self.streams[shard], "*", *flatten(record))
             if not self._fits(len(packed), done):
                 return
 
             def then(reply: Reply, fault: StoreFault | None) -> None:
                 if fault is None:
-                    self._appended[shard] = reply
+                    self.pulse.appended[shard] = reply
                 done(fault)
 
             self.link.put(Operation(packed, then, appends=True))
@@ -108,15 +96,20 @@ class RedisLog:
             return
 
         def then(reply: Reply, fault: StoreFault | None) -> None:
-            for answer in reply if isinstance(reply, list) else ():
-                if isinstance(answer, Exception):
-                    fault = StoreFault(f"Redis: {answer}")
+            if fault is None:
+                refused = [answer for answer in reply if isinstance(answer, Exception)]
+                if refused:
+                    fault = StoreFault(f"Redis: {refused[0]}")
+                elif self.settings.dedup_window_s:
+                    self.meters.duplicates.cell(self.broker).v += reply.count(b"")
+                elif self.shards == 1:
+                    self.pulse.appended[0] = reply[len(batch) - 1]
             done(fault)
 
         self.link.put(Operation(b"".join(packed), then, replies=len(packed), appends=True))
 
     def _append_command(self, record: Record) -> bytes:
-        stream, window_s = self._streams[self._shard(record)], self.settings.dedup_window_s
+        stream, window_s = self.streams[self._shard(record)], self.settings.dedup_window_s
         if not window_s:
             return pack("XADD", stream, "*", *flatten(record))
         seen = self.keys.seen(record.event.source, record.event.id)
@@ -132,16 +125,16 @@ class RedisLog:
         return self._next_shard
 
     def _fits(self, size: int, done: Done) -> bool:
-        quota = self.settings.quota_bytes
-        if quota and self._bytes + size > quota:
-            fault = StoreFull(f"broker {self.broker} holds {self._bytes} bytes, its quota is {quota}")
+        held, quota = self.pulse.size_bytes, self.settings.quota_bytes
+        if quota and held + size > quota:
+            fault = StoreFull(f"broker {self.broker} holds {held} bytes, its quota is {quota}")
             asyncio.get_running_loop().call_soon(done, fault)
             return False
-        self._bytes += size  # until the next pulse knows better
+        self.pulse.size_bytes += size  # until the next pulse knows better
         return True
 
     def size(self) -> tuple[int, int]:
-        return self._records, self._bytes
+        return self.pulse.records, self.pulse.size_bytes
 
     # ---- triggers ----
 
@@ -170,15 +163,15 @@ class RedisLog:
 
     def added(self, shard: int, known: int) -> int:
         """How many entries were ever added to a shard; `known` where a cursor counted them itself."""
-        return known if known >= 0 else self._added[shard]
+        return known if known >= 0 else self.pulse.added[shard]
 
     def behind(self, cursor: Cursor) -> int:
         """How many entries it has not looked at, as far as is known."""
         if cursor.following or cursor.shard == AGAIN:
             return 0
         if cursor.looked_count >= 0:
-            return max(0, self._added[cursor.shard] - cursor.looked_count)
-        return 0 if cursor.looked >= self._last[cursor.shard] else self._records
+            return max(0, self.pulse.added[cursor.shard] - cursor.looked_count)
+        return 0 if cursor.looked >= self.pulse.last[cursor.shard] else self.pulse.records
 
     def _taker(self, shard: int) -> Callable[[list[Entry]], None]:
         def took(entries: list[Entry]) -> None:
@@ -212,7 +205,7 @@ class RedisLog:
                 keys.letters(trigger, "parked"),
                 keys.letters(trigger, "dead-lettered"),
                 keys.stream(AGAIN, trigger),
-                *self._streams,
+                *self.streams,
             ),
             group(trigger),
             trigger,
@@ -222,173 +215,17 @@ class RedisLog:
     # ---- people ----
 
     async def read(self, start: Start, *, limit: int = 100) -> list[Stored]:
-        found: list[tuple[Place, Stored]] = []
-        for shard, stream in enumerate(self._streams):
-            if start.at == "latest":
-                reply = await self.link.call("XREVRANGE", stream, "+", "-", "COUNT", limit)
-            else:
-                reply = await self.link.call(
-                    "XRANGE", stream, f"({await self.locate(start, shard)}", "+", "COUNT", limit
-                )
-            found += self._stored(shard, reply)
-        found.sort(key=lambda pair: pair[0])
-        stored = [one for _, one in found]
-        return stored[-limit:] if start.at == "latest" else stored[:limit]
+        return await self.look.read(start, limit)
 
     async def find(self, id: str, *, source: str = "", limit: int = 10) -> list[Stored]:
-        """Looks at the newest FIND_STEPS × FIND_STEP entries of each shard."""
-        found: list[tuple[Place, Stored]] = []
-        for shard, stream in enumerate(self._streams):
-            upto, here = "+", 0
-            for _ in range(FIND_STEPS):
-                reply = await self.link.call("XREVRANGE", stream, upto, "-", "COUNT", FIND_STEP)
-                assert isinstance(reply, list)
-                wanted = [entry for entry in reply if id.encode() in entry[1]]
-                for at, one in self._stored(shard, wanted):
-                    event = one.record.event
-                    if event.id == id and (not source or event.source == source):
-                        found.append((at, one))
-                        here += 1
-                if len(reply) < FIND_STEP or here >= limit:
-                    break
-                upto = f"({reply[-1][0].decode()}"
-        found.sort(key=lambda pair: pair[0], reverse=True)
-        return [one for _, one in found[:limit]]
+        return await self.look.find(id, source, limit)
 
-    def _stored(self, shard: int, reply: Reply) -> list[tuple[Place, Stored]]:
-        assert isinstance(reply, list)
-        out = []
-        for id_, fields in reply:
-            assert isinstance(id_, bytes)
-            try:
-                record = unflatten(fields, int(id_.partition(b"-")[0]) / 1000)
-            except ValueError:
-                continue
-            out.append((place(id_), Stored(position(shard, id_), record)))
-        return out
+    # ---- store, pulse → us ----
 
-    async def locate(self, start: Start, shard: int) -> str:
-        """The id before the first entry that is wanted. Raises StoreFault for what is no position."""
-        if start.at == "earliest":
-            return "0-0"
-        if start.at == "time":
-            at = max(0, int(start.time_s * 1000)) << 64
-        elif start.at == "position":
-            try:
-                where, at = parse_position(start.position)
-            except ValueError as error:
-                raise StoreFault(str(error)) from None
-            if where != shard:
-                at = at >> 64 << 64
-        else:
-            reply = await self.link.call("XREVRANGE", self._streams[shard], "+", "-", "COUNT", 1)
-            return reply[0][0].decode() if isinstance(reply, list) and reply else "0-0"
-        return entry_id(max(0, at - 1))
-
-    # ---- once a second ----
-
-    def pulse(self) -> None:
-        now_ms = int(self.clock.wall() * 1000)
-
-        def then(reply: Reply, fault: StoreFault | None) -> None:
-            if fault is None:
-                self._pulsed(reply)
-
-        self.link.run(
-            PULSE,
-            (self.keys.bell, self.keys.workers, self.keys.due, *self._streams),
-            self.worker,
-            now_ms,
-            int(FORGET_WORKER_S * 1000),
-            then=then,
-        )
-
-    def _pulsed(self, reply: Reply) -> None:
-        assert isinstance(reply, list)
-        bell, workers, due, shards = reply
-        assert isinstance(workers, list)
-        assert isinstance(due, list)
-        assert isinstance(shards, list)
-        self._pulses += 1
-        self._measure(shards)
-        now = asyncio.get_running_loop().time()
-        subscriptions = list(self.subscriptions.values())
-        for uid in due:
-            if (subscription := self.subscriptions.get(uid.decode())) is not None:
-                subscription.take_due()
-        rang, self._bell = self._bell is not None and bell != self._bell, bell
-        late = now - self._reclaimed_at > self.lease_s / 3
-        if late:
-            self._reclaimed_at = now
-            for subscription in subscriptions:
-                subscription.touch()
-        dead = [name.decode() for name in workers[::2] if is_dead(name.decode())]
-        if self._pulses % ADVANCE_PULSES == 0:
-            for subscription in subscriptions:
-                for cursor in subscription.cursors:
-                    cursor.advance()
-        if subscriptions and (rang or late or dead or any(s.ordered for s in subscriptions)):
-            self._once("reclaim", self._look_around(rang or late, dead))
-        most = self.settings.retention_bytes
-        if self._pulses % TRIM_PULSES == 0 or (most and self._bytes > most):
-            self._once("trim", self._trim())
-
-    def _measure(self, shards: list[Reply]) -> None:
-        records = size = 0
-        for shard, found in enumerate(shards):
-            last_id, length, added, held = found
-            last = place(last_id)
-            records += int(length)
-            size += int(held)
-            self._added[shard] = int(added)
-            had = max(self._last[shard], place(self._appended[shard]) if self._appended[shard] else 0)
-            self._appended[shard] = b""
-            self._last[shard] = last
-            if last < had:
-                self._possible_loss(shard, had, last)
-        self._records, self._bytes = records, size
-
-    def _possible_loss(self, shard: int, had: Place, last: Place) -> None:
-        self.meters.possible_loss.cell(self.broker).v += 1
-        log.error(
-            "redis_possible_loss broker=%s shard=%d had=%s has=%s run_id=%s",
-            self.broker,
-            shard,
-            entry_id(had),
-            entry_id(last),
-            self.link.server.run_id,
-        )
+    def came_up(self) -> None:
+        self.pulse.beat(came_up=True)
         for subscription in self.subscriptions.values():
-            subscription.cursors[shard].unfollow()
             self.look_again(subscription)
-        self._once("cut", self._tails[shard].cut())
-
-    async def _look_around(self, reclaim: bool, dead: Sequence[str]) -> None:
-        for subscription in list(self.subscriptions.values()):
-            if subscription.closed:
-                continue
-            if subscription.ordered:
-                await subscription.keep_leases()
-            for worker in dead:
-                await subscription.reclaim(worker)
-            if reclaim:
-                await subscription.reclaim(idle_s=self.lease_s)
-                subscription.stir()
-        if dead:
-            await self.link.call("HDEL", self.keys.workers, *dead)
-
-    async def _trim(self) -> None:
-        settings = self.settings
-        oldest = max(0, int((self.clock.wall() - settings.retention_s) * 1000)) if settings.retention_s else 0
-        beyond = 0
-        if settings.retention_bytes and self._bytes > settings.retention_bytes and self._records:
-            share = (self._bytes - settings.retention_bytes) / self._bytes
-            beyond = min(TRIM_ENTRIES_MAX, int(share * self._records / self.shards) + 1)
-        for shard, stream in enumerate(self._streams):
-            gone = await self.link.call_script(
-                TRIM, (stream, self.keys.heads, self.keys.kept), shard, f"{oldest}-0", beyond
-            )
-            self.meters.trimmed.cell(self.broker).v += int(gone)
 
     def look_again(self, subscription: RedisSubscription) -> None:
         """Its groups may be gone, or somewhere else."""
@@ -408,13 +245,7 @@ class RedisLog:
         finally:
             self._looking.discard(subscription.key)
 
-    def came_up(self) -> None:
-        self._bell = None
-        for subscription in self.subscriptions.values():
-            self.look_again(subscription)
-        self.pulse()
-
-    def _once(self, name: str, work: Coroutine[object, object, None]) -> None:
+    def once(self, name: str, work: Coroutine[object, object, None]) -> None:
         self._store.once(f"{name}.{self.broker}", work)
 
     async def close(self) -> None:
@@ -422,3 +253,9 @@ class RedisLog:
             await subscription.close()
         for task in self._running:
             task.cancel()
+        if self.link.up:
+            self.link.send("HDEL", self.keys.workers, self.worker, then=_ignore)
+
+
+def _ignore(reply: Reply, fault: StoreFault | None) -> None:
+    pass

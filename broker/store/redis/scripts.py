@@ -17,7 +17,7 @@ class Script:
         self.sha: Final = sha1(self.source.encode()).hexdigest()
 
 
-# KEYS stream, heads; ARGV group, field, start id, worker
+# KEYS stream, heads; ARGV group, field, start id
 # → {the head, how many entries are before it, whether the group had to be made}
 # A group that is gone while its head is known starts again at its low-water mark: nothing lost, little repeated.
 JOIN = Script("""

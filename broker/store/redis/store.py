@@ -86,11 +86,10 @@ class RedisStore:
         meta = Keys(broker).meta
         await self.link.call("HSETNX", meta, "shards", wanted)
         reply = await self.link.call("HGET", meta, "shards")
-        assert isinstance(reply, bytes)
         if int(reply) != int(wanted):
             log.warning("redis_shards_differ broker=%s has=%d wanted=%s", broker, int(reply), wanted)
         made = self._logs[broker] = RedisLog(self, broker, settings, int(reply))
-        made.pulse()
+        made.pulse.beat()
         return made
 
     async def delete(self, broker: str) -> None:
@@ -100,7 +99,6 @@ class RedisStore:
         pattern, cursor = Keys(broker).everything, b"0"
         while True:
             reply = await self.link.call("SCAN", cursor, "MATCH", pattern, "COUNT", 1000)
-            assert isinstance(reply, list)
             cursor, keys = reply
             if keys:
                 await self.link.call("UNLINK", *keys)
@@ -149,7 +147,7 @@ class RedisStore:
             await asyncio.sleep(min(PULSE_S, self.lease_s / 4))
             if self.link.up:
                 for found in self._logs.values():
-                    found.pulse()
+                    found.pulse.beat()
 
 
 async def _quietly(work: Coroutine[object, object, None]) -> None:

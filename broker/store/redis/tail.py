@@ -13,7 +13,7 @@ Source: spec/eventing.md §27.5; decision 0006.
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from redis.exceptions import RedisError
@@ -42,6 +42,11 @@ class Entry(NamedTuple):
     origin: str = ""  # of a redriven letter: where it stood on the log
 
 
+def origin(fields: Sequence[bytes]) -> str:
+    """Where a redriven letter stood on the log; "" for everything else."""
+    return fields[fields.index(b"l_pos") + 1].decode() if b"l_pos" in fields else ""
+
+
 class Pace:
     """How many entries one read may ask for, so that it fetches about BATCH_BYTES."""
 
@@ -60,21 +65,16 @@ def entries_of(reply: Reply, ordinal: int) -> tuple[list[Entry], int]:
     """What XRANGE and XREAD say of one stream, and its size in bytes. Entries that were deleted come without fields."""
     out: list[Entry] = []
     size = 0
-    assert isinstance(reply, list)
     for id_, fields in reply:
         ordinal += 1
-        assert isinstance(id_, bytes)
         record: Record | None = None
-        origin = ""
         if isinstance(fields, list):
             size += sum(map(len, fields))
             try:
-                record = unflatten(fields, int(id_.partition(b"-")[0]) / 1000)
+                record = unflatten(fields, id_)
             except ValueError as error:
                 log.warning("redis_entry_is_no_event id=%s error=%s", id_.decode(), error)
-            if b"l_pos" in fields:
-                origin = fields[fields.index(b"l_pos") + 1].decode()
-        out.append(Entry(place(id_), id_, record, ordinal, origin))
+        out.append(Entry(place(id_), id_, record, ordinal, origin(fields or ())))
     return out, size
 
 

@@ -1,82 +1,44 @@
-"""Stores that share a Redis as processes would, and consumers that hold what they get."""
+"""Stores that share a Redis as processes would, and a consumer that can settle everything it has."""
 
 import asyncio
-import time
-from collections.abc import Callable, Sequence
 
-from broker.store.contract import Delivery, LogSettings, Record, Start
+from broker.store.contract import Delivery, LogSettings, Record
 from broker.store.redis.log import RedisLog
 from broker.store.redis.store import RedisStore
 from dataplane.clock import SYSTEM
 from dataplane.errors import StoreFault
 from dataplane.telemetry.metrics import Registry
-from dataplane.wire.cloudevents import Event
+from tests import eventstore
+from tests.eventstore import WAIT_S, append
 from tests.redisserver import RedisServer
 
 BROKER = "default/default"
-WAIT_S = 20.0
 
 
-class Subscriber:
-    """A Consumer. It holds what it gets, or settles it at once."""
+class Subscriber(eventstore.Subscriber):
+    """It holds what it gets, or settles it at once; which of both may change."""
 
-    def __init__(
-        self, key: str = "t1", *, room: int = 1000, ordered: bool = False, settles: bool = False, type: str = ""
-    ) -> None:
-        self.key, self.name = key, f"default/{key}"
-        self.ordered, self.settles, self.type = ordered, settles, type
-        self.interest = ("type", type) if type else None
-        self.capacity = room
-        self.holds: list[Delivery] = []
-        self.got: list[Delivery] = []
-        self.subscription = None
+    def __init__(self, key: str = "t1", *, settles: bool = False, **more: object) -> None:
+        super().__init__(key, **more)
+        self.settles = settles
+        self.held: list[Delivery] = []
+        self.answer = self._answer
 
-    def matches(self, event: Event) -> bool:
-        return not self.type or event.type == self.type
-
-    def room(self) -> int:
-        return self.capacity - len(self.holds)
-
-    def deliver(self, batch: Sequence[Delivery]) -> None:
-        assert 0 < len(batch) <= self.room()
-        self.got += batch
-        self.holds += batch
-        if self.settles and self.subscription is not None:
-            self.settle_all()
+    def _answer(self, delivery: Delivery) -> None:
+        if self.settles:
+            self.settle(delivery)
+        else:
+            self.held.append(delivery)
 
     def settle_all(self) -> None:
-        held, self.holds = self.holds, []
+        held, self.held = self.held, []
         for delivery in held:
-            self.subscription.settle(delivery)
+            self.settle(delivery)
         self.subscription.more()
 
-    @property
-    def ids(self) -> list[str]:
-        return [delivery.record.event.id for delivery in self.got]
-
-    async def until(self, count: int) -> list[Delivery]:
-        await until(lambda: len(self.got) >= count)
-        return self.got
-
-
-async def until(true: Callable[[], object], wait_s: float = WAIT_S) -> None:
-    async with asyncio.timeout(wait_s):
-        while not true():
-            await asyncio.sleep(0.01)
-
-
-def record(id: str, *, type: str = "t", data: bytes = b"{}", **attributes: str) -> Record:
-    own = {"specversion": "1.0", "id": id, "source": "/s", "type": type, **attributes}
-    return Record(event=Event(own, data), arrived_at=time.time())
-
-
-async def append(log: RedisLog, *batch: Record) -> None:
-    told = asyncio.get_running_loop().create_future()
-    log.append(batch, told.set_result)
-    async with asyncio.timeout(WAIT_S):
-        fault = await told
-    if fault is not None:
-        raise fault
+    def let_go(self) -> None:
+        """The test ends what it holds by itself."""
+        self.held, self.holds = [], 0
 
 
 async def accepted(log: RedisLog, *batch: Record) -> None:
@@ -87,13 +49,6 @@ async def accepted(log: RedisLog, *batch: Record) -> None:
                 return await append(log, *batch)
             except StoreFault:
                 await asyncio.sleep(0.05)
-
-
-async def subscribe(log: RedisLog, subscriber: Subscriber, start: Start = Start()) -> Subscriber:
-    subscriber.subscription = await log.subscribe(subscriber, start)
-    if subscriber.settles:
-        subscriber.settle_all()
-    return subscriber
 
 
 class House:

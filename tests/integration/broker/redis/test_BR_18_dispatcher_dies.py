@@ -8,14 +8,16 @@ from pathlib import Path
 
 from broker.store.contract import LogSettings, Start
 from broker.store.redis.scripts import RECLAIM
-from tests.integration.broker.redis.house import BROKER, House, Subscriber, append, record, subscribe, until
+from tests.eventstore import append, record, subscribe, until
+from tests.integration.broker.redis.house import BROKER, House, Subscriber
 
 ROOT = Path(__file__).resolve().parents[4]
 
 HOLDER = """
 import asyncio, sys
 sys.path.insert(0, {root!r})
-from tests.integration.broker.redis.house import House, Subscriber, subscribe, BROKER
+from tests.eventstore import subscribe
+from tests.integration.broker.redis.house import House, Subscriber
 from tests.redisserver import RedisServer
 
 class There:
@@ -154,7 +156,9 @@ async def test_shards_of_an_ordered_trigger_keep_their_keys_together(house: Hous
     log = await house.log(LogSettings(config={"redis.shards": "4"}))
     ordered = await subscribe(log, Subscriber(ordered=True, settles=True))
     for i in range(60):
-        await append(log, record(f"{i}", partitionkey=f"k{i % 5}"))
+        keyed = record(f"{i}")
+        keyed.event.attributes["partitionkey"] = f"k{i % 5}"
+        await append(log, keyed)
     await ordered.until(60)
     for key in range(5):
         mine = [int(id_) for id_ in ordered.ids if int(id_) % 5 == key]
@@ -176,8 +180,8 @@ async def test_a_record_that_ends_its_process_again_and_again_is_parked(house: H
             RECLAIM, (cursor.stream, log.keys.crashes("t1")), cursor.group, f"ghost-{i}", "", 0, "-", 10
         )
     cursor.out.clear()
-    subscriber.holds.clear()
-    await subscriber.subscription.reclaim("ghost-9")
+    subscriber.let_go()
+    await subscriber.subscription.takeover.reclaim("ghost-9")
     await until(lambda: subscriber.subscription.lag().parked == 1)
     [letter] = await subscriber.subscription.letters()
     assert letter.record == delivery.record

@@ -10,7 +10,8 @@ import pytest
 from broker.store.contract import Failure, LogSettings, Start
 from broker.store.redis import link
 from dataplane.errors import StoreFull, StoreUnavailable
-from tests.integration.broker.redis.house import BROKER, House, Subscriber, accepted, append, record, subscribe, until
+from tests.eventstore import append, record, subscribe, until
+from tests.integration.broker.redis.house import BROKER, House, Subscriber, accepted
 from tests.redisserver import RedisServer
 
 STREAM = f"fe:{{{BROKER}}}:s:0"
@@ -177,7 +178,7 @@ async def test_with_a_full_memory_deliveries_can_be_given_back_and_parked(fragil
     await append(log, record("later"), record("parked"))
     later, parked = await subscriber.until(2)
     fragile.server.set("maxmemory", "100kb")
-    subscriber.holds.clear()
+    subscriber.let_go()
     subscriber.subscription.later(later, due_at=0, attempt=2)
     subscriber.subscription.park(parked, Failure(reason="rejected"))
     await subscriber.until(3)
@@ -222,7 +223,7 @@ async def test_scripts_that_were_flushed_are_loaded_again(fragile: House) -> Non
     await accepted(log, record("a"))
     [delivery, *_] = await subscriber.until(1)
     assert fragile.server.ask("SCRIPT", "FLUSH").startswith(b"+OK")
-    subscriber.holds.clear()
+    subscriber.let_go()
     subscriber.subscription.later(delivery, due_at=0, attempt=2)
     await until(lambda: any(one.attempt == 2 and one.position == delivery.position for one in subscriber.got))
 

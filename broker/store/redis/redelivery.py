@@ -1,0 +1,161 @@
+"""The scheduled redeliveries of one trigger: a sorted set in Redis that every process takes from.
+
+Path: subscription.py → [redelivery] → link.py → Consumer.deliver.
+
+What is given back leaves the pending list and waits by its due time, so it costs no memory here and survives us. Taking
+it makes it pending for this worker again, with its attempt as the delivery count. One timer wakes us for the next one
+we know of; the pulse tells of those that others scheduled.
+
+Source: spec/eventing.md §27.8; reliability.md BR-24.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from typing import TYPE_CHECKING
+
+from broker.store.contract import Delivery
+from broker.store.redis.connect import Reply
+from broker.store.redis.cursor import Handed
+from broker.store.redis.flat import unflatten
+from broker.store.redis.keys import AGAIN
+from broker.store.redis.scripts import KEEP, LATER, TAKE_DUE
+from dataplane.errors import StoreFault
+
+if TYPE_CHECKING:
+    from broker.store.redis.subscription import RedisSubscription
+
+TAKE_MAX = 200
+
+
+class Redelivery:
+    """scheduled: how many wait, as far as this process knows."""
+
+    def __init__(self, subscription: RedisSubscription) -> None:
+        self._subscription = subscription
+        self._retry = subscription.keys.retry(subscription.key)
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = math.inf
+        self._taking = False
+        self._due_ms = 0
+        self.scheduled = 0
+
+    @property
+    def starved(self) -> bool:
+        """Something was due and there was no room."""
+        return self._due_ms > 0
+
+    def put(self, handed: Handed, due_at: float, attempt: int) -> None:
+        subscription, cursor, entry = self._subscription, handed.cursor, handed.entry.decode()
+        due_ms = int(due_at * 1000)
+        self.scheduled += 1
+        subscription.link.run(
+            LATER,
+            (cursor.stream, self._retry, subscription.keys.kept, subscription.keys.due),
+            cursor.group,
+            entry,
+            f"{cursor.shard}/{entry} {attempt}",
+            due_ms,
+            subscription.key,
+            then=subscription.wrote,
+            repeat=True,
+        )
+        self._wake_in(due_at - subscription.clock.wall(), due_ms)
+
+    def note(self, handed: Handed, due_at: float, attempt: int) -> None:
+        """An ordered consumer keeps it: it stays pending, and is written down for whoever comes after us."""
+        subscription, cursor, entry = self._subscription, handed.cursor, handed.entry.decode()
+        handed.attempt, handed.due_at = attempt, due_at
+        handed.noted = f"{cursor.shard}/{entry}".encode()
+        subscription.link.run(
+            KEEP,
+            (cursor.stream, self._retry, cursor.lease),
+            cursor.group,
+            entry,
+            handed.noted,
+            int(due_at * 1000),
+            subscription.worker,
+            attempt,
+            cursor.fence,
+            then=subscription.wrote,
+            repeat=True,
+        )
+
+    async def noted(self) -> dict[bytes, float]:
+        """When those are due that an ordered consumer kept; wall seconds."""
+        reply = await self._subscription.link.call("ZRANGE", self._retry, 0, -1, "WITHSCORES")
+        return {member: float(score) / 1000 for member, score in zip(reply[::2], reply[1::2], strict=True)}
+
+    def take(self, at_ms: int = 0) -> None:
+        """Take what is due. at_ms: our timer was set for it, whatever the wall clock says by now."""
+        subscription = self._subscription
+        self._due_ms = max(self._due_ms, at_ms, int(subscription.clock.wall() * 1000))
+        room = subscription.room()
+        if self._taking or subscription.closed or room <= 0 or not subscription.link.up:
+            return  # `starved`: whoever makes room, and the next pulse, come back to it
+        self._taking = True
+        due_ms, self._due_ms = self._due_ms, 0
+        limit = min(room, TAKE_MAX)
+        subscription.reserved += limit
+
+        def then(reply: Reply, fault: StoreFault | None) -> None:
+            self._taking = False
+            subscription.reserved -= limit
+            if fault is None and not subscription.closed:
+                self._took(reply, limit)
+                subscription.more()
+
+        shards = (AGAIN, *range(subscription.log.shards))
+        subscription.link.run(
+            TAKE_DUE,
+            (
+                self._retry,
+                subscription.keys.kept,
+                subscription.keys.due,
+                *(subscription.keys.stream(shard, subscription.key) for shard in shards),
+            ),
+            subscription.group,
+            subscription.key,
+            subscription.worker,
+            due_ms,
+            limit,
+            then=then,
+        )
+
+    def close(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _took(self, reply: Reply, limit: int) -> None:
+        found, gone, self.scheduled, next_ms = reply
+        self._subscription.lost(gone)
+        batch: list[Delivery] = []
+        for member, fields in found:
+            where, _, attempt = member.partition(b" ")
+            shard, _, entry = where.partition(b"/")
+            cursor = self._subscription.cursors[int(shard)]  # AGAIN is the last
+            handed = Handed(cursor, entry, unflatten(fields, entry), fields, int(attempt))
+            cursor.out[entry] = handed
+            batch.append(handed)
+        if batch:
+            self._subscription.consumer.deliver(batch)
+        if len(batch) >= limit:
+            self.take()
+        elif next_ms:
+            due_ms = int(float(next_ms))
+            self._wake_in(due_ms / 1000 - self._subscription.clock.wall(), due_ms)
+
+    def _wake_in(self, seconds: float, due_ms: int) -> None:
+        at = self._loop.time() + max(0.0, seconds)
+        if at >= self._timer_at:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_at = at
+        self._timer = self._loop.call_at(at, self._woken, due_ms)
+
+    def _woken(self, due_ms: int) -> None:
+        self._timer, self._timer_at = None, math.inf
+        self.take(due_ms)
