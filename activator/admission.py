@@ -108,6 +108,10 @@ class Activator:
                 return found.in_flight
         return None
 
+    def running(self) -> dict[str, int]:
+        """Requests on every pod that has any, by its identity: what a control plane elsewhere is told."""
+        return {pod.pod: pod.in_flight for hold in self._holds.values() for pod in hold.pods.values() if pod.in_flight}
+
     # ---- helpers ----------------------------------------------------------------------------------
 
     def _replace(self, key: str, before: Hold | None, revision: Revision) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 import msgspec
 
 from controlplane.brokerdesk import BrokerDesk
+from controlplane.occupancy import Occupancy
 from controlplane.publish import Publisher
 from controlplane.reconcile.configmaps import LiveConfig
 from controlplane.reconcile.loop import ControlLoop
@@ -49,7 +50,7 @@ class Control:
         place: Place,
         in_flight: Callable[[str], int | None],
     ) -> None:
-        """`in_flight`: requests on a pod (uid) now; None when nobody knows."""
+        """`in_flight`: requests on a pod (uid) through this process; None when it has none there."""
         source = random.SystemRandom()
         self._store = store
         self.config = LiveConfig(store=store, domain=place.domain)
@@ -64,11 +65,12 @@ class Control:
             settled=lambda route: self.loop.settled(route),
             registry=registry,
         )
+        self.occupancy = Occupancy(local=in_flight, publisher=self.publisher, clock=loop.time)
         facts = Facts(
             config=self.config,
             programmed=self.publisher.programmed,
             decision=self.desk.decision,
-            in_flight=in_flight,
+            in_flight=self.occupancy.running,
             suffix=suffixes(source),
             url_port=place.url_port,
             broker_url=place.broker_url.rstrip("/"),

@@ -2,7 +2,8 @@
 
 Path: publish.py, the desks → [hops] → dataplane/runtime/watch.py, autoscaler/actuate.py, `dataplane explain`.
 
-    GET  /dataplane/v1/snapshot?from=GEN   WebSocket: Change frames out, {"applied": GEN} and {"reported": Reported} in
+    GET  /dataplane/v1/snapshot?from=GEN   WebSocket: Change frames out; {"applied": GEN}, {"reported": Reported}
+                                           and, from those with counts=1, {"running": Running} in
     POST /dataplane/v1/scale/lease         {"token": n}
     POST /dataplane/v1/scale               ScaleWrite → 200, or 409 when the lease is not the newest (AS-06)
     GET  /dataplane/v1/explain/ksvc/NS/NAME[?format=text]
@@ -22,6 +23,7 @@ from aiohttp import WSCloseCode, WSMsgType, web
 from controlplane import explain
 from controlplane.api import status
 from controlplane.brokerdesk import BrokerDesk
+from controlplane.occupancy import Hop, Occupancy
 from controlplane.publish import Follower, Publisher
 from controlplane.reconcile.view import View
 from controlplane.scaledesk import ScaleDesk, StaleToken
@@ -29,13 +31,14 @@ from dataplane.net.tasks import Tasks
 from dataplane.resources.kinds import BY_STRUCT
 from dataplane.resources.scaling import ScaleWrite
 from dataplane.resources.serving import Service
+from dataplane.resources.snapshot import Running
 from dataplane.resources.triggers import Reported
 
 log = logging.getLogger(__name__)
 
 PREFIX = "/dataplane/v1"
 FOLLOWERS_MAX = 256
-ANSWER_BYTES_MAX = 16 * 1024
+ANSWER_BYTES_MAX = 128 * 1024  # watch.RUNNING_MAX pods
 GENERATION_CHARS_MAX = 18
 SCALE_BYTES_MAX = 1024 * 1024
 HEARTBEAT_S = 10.0
@@ -44,6 +47,7 @@ HEARTBEAT_S = 10.0
 class _Answer(msgspec.Struct, frozen=True):
     applied: int | None = None
     reported: Reported | None = None
+    running: Running | None = None
 
 
 _ANSWER = msgspec.json.Decoder(_Answer)
@@ -60,6 +64,7 @@ class HopsApi:
         publisher: Publisher,
         desk: ScaleDesk,
         brokers: BrokerDesk,
+        occupancy: Occupancy,
         view: View,
         account: explain.Account,
     ) -> None:
@@ -67,6 +72,7 @@ class HopsApi:
         self._publisher = publisher
         self._desk = desk
         self._brokers = brokers
+        self._occupancy = occupancy
         self._joined = itertools.count(1)
         self._view = view
         self._account = account
@@ -98,9 +104,12 @@ class HopsApi:
         self._sockets.add(socket)
         sending = self._tasks.spawn(self._send(socket, follower, wake), "follower")
         process = f"follower {next(self._joined)}"
+        hop = self._occupancy.join() if request.query.get("counts") else None
         try:
-            await self._listen(socket, follower, process)
+            await self._listen(socket, follower, process, hop)
         finally:
+            if hop is not None:
+                self._occupancy.leave(hop)
             self._sockets.discard(socket)
             self._publisher.leave(follower)
             self._brokers.forget(process)
@@ -119,7 +128,7 @@ class HopsApi:
             except ConnectionError:
                 return
 
-    async def _listen(self, socket: web.WebSocketResponse, follower: Follower, process: str) -> None:
+    async def _listen(self, socket: web.WebSocketResponse, follower: Follower, process: str, hop: Hop | None) -> None:
         async for message in socket:
             if message.type is not WSMsgType.TEXT:
                 continue
@@ -133,6 +142,8 @@ class HopsApi:
                 self._publisher.applied(follower, answer.applied)
             if answer.reported is not None:
                 self._brokers.report(answer.reported, process)
+            if answer.running is not None and hop is not None:
+                self._occupancy.said(hop, answer.running)
 
     async def _lease(self, request: web.Request) -> web.Response:
         return web.json_response({"token": self._desk.lease()})

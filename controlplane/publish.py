@@ -167,6 +167,11 @@ class Publisher:
     def _dirty(self) -> bool:
         return bool(self._dirty_revisions or self._dirty_routes or self._eventing.dirty)
 
+    @property
+    def is_current(self) -> bool:
+        """Everything that was said so far is in the snapshot."""
+        return not self._dirty and self._flushing is None
+
     def _turn(self) -> None:
         self._flushing = None
         self._publish(self._loop.time() + TURN_S)

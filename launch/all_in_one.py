@@ -98,16 +98,13 @@ async def up(ground: Ground, options: UpOptions) -> None:
     path = Datapath(holding=holding, settings=ground.settings, activators=peers(options.activators))
 
     # --- control plane ---
-    counts = holding.activator.in_flight
-    everything_passes_us = settings.workers == 1 and not options.activators
-    in_flight = counts if everything_passes_us else lambda pod: counts(pod) or None
     control = Control(
         store=store,
         loop=loop,
         clock=clock,
         registry=registry,
         place=Place(domain=settings.domain, url_port=http[1], broker_url=url_of(events)),
-        in_flight=in_flight,
+        in_flight=holding.activator.in_flight,
     )
     pods = make_pods(
         ground,
@@ -115,7 +112,7 @@ async def up(ground: Ground, options: UpOptions) -> None:
         data=options.data,
         images=options.images,
         on_endpoints=control.publisher.endpoints,
-        in_flight=in_flight,
+        in_flight=control.occupancy.remaining,
     )
     await pods.kubelet.start()
     life.on_stop("control", control.close)
@@ -152,6 +149,7 @@ async def up(ground: Ground, options: UpOptions) -> None:
         publisher=control.publisher,
         desk=control.desk,
         brokers=control.brokers,
+        occupancy=control.occupancy,
         view=control.view,
         account=scaler.autoscaler.explain if scaler is not None else lambda _: None,
     )

@@ -76,8 +76,16 @@ class Feed:
         if isinstance(self._from, Follower):
             self._from.say(said)
 
-    async def start(self, on_change: OnChange) -> None:
-        """Returns when there is a snapshot, or after 30 s without one: a hop that answers 404 is better than none."""
+    def count(self) -> None:
+        """Requests may be on pods: whoever scales in has to know."""
+        if isinstance(self._from, Follower):
+            self._from.count()
+
+    async def start(self, on_change: OnChange, *, running: Callable[[], dict[str, int]] | None = None) -> None:
+        """Returns when there is a snapshot, or after 30 s without one: a hop that answers 404 is better than none.
+
+        `running`: requests on pods through this process, by Endpoint.id.
+        """
         registry = self._ground.registry
         if self._source.snapshot:
             watcher = FileWatcher(
@@ -95,6 +103,7 @@ class Feed:
             tasks=self._tasks,
             registry=registry,
             cache=cache,
+            running=running,
         )
         self._from = follower
         follower.start()
@@ -164,14 +173,17 @@ async def gateway(ground: Ground, options: GatewayOptions) -> None:
     tasks = Tasks("gateway")
     life.on_stop("tasks", tasks.close)
     link = Link(ground, options.source, tasks)
-    holding = Holding(
-        settings=ground.settings, registry=ground.registry, send=link.send, reporter=reporter_name("gateway")
-    )
+    feed = Feed(ground, options.source, tasks)
+
+    def send(stats: list[Stat]) -> None:
+        link.send(stats)
+        feed.count()
+
+    holding = Holding(settings=ground.settings, registry=ground.registry, send=send, reporter=reporter_name("gateway"))
     life.on_stop("engine", holding.engine.close)
     life.on_stop("stats", link.close)
     path = Datapath(holding=holding, settings=ground.settings, activators=peers(options.activators))
-    feed = Feed(ground, options.source, tasks)
-    await feed.start(path.apply)
+    await feed.start(path.apply, running=holding.activator.running)
     link.start()
     checks: dict[str, Check] = {"snapshot": feed.not_ready, "draining": lambda: "draining" if life.ending else ""}
     await _admin(ground, options.admin, checks, feed)
@@ -200,8 +212,14 @@ async def activator(ground: Ground, options: ActivatorOptions) -> None:
     tasks = Tasks("activator")
     life.on_stop("tasks", tasks.close)
     link = Link(ground, options.source, tasks)
+    feed = Feed(ground, options.source, tasks)
+
+    def send(stats: list[Stat]) -> None:
+        link.send(stats)
+        feed.count()
+
     holding = Holding(
-        settings=ground.settings, registry=ground.registry, send=link.send, reporter=reporter_name("activator")
+        settings=ground.settings, registry=ground.registry, send=send, reporter=reporter_name("activator")
     )
     life.on_stop("engine", holding.engine.close)
     life.on_stop("stats", link.close)
@@ -215,8 +233,7 @@ async def activator(ground: Ground, options: ActivatorOptions) -> None:
         holding.activator.apply(snapshot, change)
         server.apply(snapshot, change)
 
-    feed = Feed(ground, options.source, tasks)
-    await feed.start(apply)
+    await feed.start(apply, running=holding.activator.running)
     link.start()
     checks: dict[str, Check] = {"snapshot": feed.not_ready, "draining": lambda: "draining" if life.ending else ""}
     await _admin(ground, options.admin, checks, feed)

@@ -267,10 +267,13 @@ class PodLife:
     async def _drain(self) -> None:
         loop = asyncio.get_running_loop()
         began, pause_s = loop.time(), DRAIN_POLL_S[0]
+        known_at = began  # when somebody could last say what runs there
         while self._was_ready and self._time_left_s(began) > 0:
             await asyncio.sleep(min(pause_s, self._time_left_s(began)))
             running = self._office.in_flight(self.uid)
-            if running == 0 or (running is None and loop.time() - began >= self._office.ground.settings.drain_s):
+            if running is not None:
+                known_at = loop.time()
+            if running == 0 or loop.time() - known_at >= self._office.ground.settings.drain_s:
                 break
             pause_s = min(2 * pause_s, DRAIN_POLL_S[1])
         if self.state == "draining":

@@ -25,7 +25,7 @@ class KubeletSettings(msgspec.Struct, frozen=True, kw_only=True):
     sidecars: bool = False
     processes_max: int = 1024
     files_max: int = 65_536
-    drain_s: float = 1.0
+    drain_s: float = 2.0
     close_s: float = 10.0
     host_env: dict[str, str] = {}
 

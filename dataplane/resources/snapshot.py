@@ -120,6 +120,17 @@ class Change(_Value, frozen=True, kw_only=True):
     triggers: dict[str, Trigger | None] = {}
 
 
+class Running(_Value, frozen=True, kw_only=True):
+    """What a hop says back: requests that it has on pods (by Endpoint.id), with that generation in force.
+
+    Pods that it has none on are left out; `cut`: so are some that it has.
+    """
+
+    generation: int
+    pods: dict[str, int] = {}
+    cut: bool = False
+
+
 def changed(snapshot: Snapshot, change: Change) -> Snapshot:
     """The snapshot after `change`. Raises ValueError when it does not fit (a change was missed: ask for a full one)."""
     if change.base != -1 and change.base != snapshot.generation:

@@ -6,6 +6,8 @@ The server sends JSON `Change` frames (the whole snapshot first, or what differs
 answered with `{"applied": GENERATION}` after `on_change` returned. A change that does not fit asks for a whole one.
 What a broker process has to say (`say`) goes the same way as `{"reported": …}`, all of it again with each connection:
 the control plane forgets it when the connection ends.
+A hop that has requests on pods says on which (`running`): after each change, and while there are any. Scale-in then
+takes idle pods, and a pod that drains is stopped when every hop has let go of it.
 A lost connection costs nothing: the hop serves what it has and connects again with a jittered back-off.
 
 Source: architecture.md "The four contracts" 1; reliability.md CP-05, GW-33.
@@ -13,6 +15,7 @@ Source: architecture.md "The four contracts" 1; reliability.md CP-05, GW-33.
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import random
 from collections.abc import Callable
@@ -22,7 +25,7 @@ import msgspec
 
 from dataplane.errors import ConfigFault
 from dataplane.net.tasks import Tasks
-from dataplane.resources.snapshot import Change, Snapshot, V, changed, difference, full
+from dataplane.resources.snapshot import Change, Running, Snapshot, V, changed, difference, full
 from dataplane.resources.triggers import Reported
 from dataplane.runtime.lastgood import LastGood
 from dataplane.telemetry.logs import Redacted
@@ -39,6 +42,8 @@ Raises ConfigFault when it cannot be: the hop then serves what it had."""
 
 FRAME_BYTES_MAX = 256 * 1024 * 1024
 MESSAGE_CHARS_MAX = 2000
+RUNNING_MAX = 2000  # pods named in one frame
+COUNT_S = 0.1  # between two of them
 _BACKOFF_FIRST_S, _BACKOFF_FACTOR, _BACKOFF_MAX_S = 0.1, 1.5, 5.0
 _CONNECT_S = 5.0
 _PING_S = 10.0  # a control plane that vanished without a FIN is noticed within two of these
@@ -80,12 +85,16 @@ class Follower:
         tasks: Tasks,
         registry: Registry,
         cache: LastGood | None = None,
+        running: Callable[[], dict[str, int]] | None = None,
     ) -> None:
+        """`running`: requests that this process has on pods, by Endpoint.id; those without any left out."""
         self._url = f"{url.rstrip('/')}/dataplane/v1/snapshot"
         self._token = token
         self._on_change = on_change
         self._tasks = tasks
         self._cache = cache
+        self._running = running
+        self._counting = asyncio.Event()
         self._meters = SnapshotMeters(registry)
         self._snapshot: Snapshot | None = None
         self._saved: Snapshot | None = None
@@ -120,6 +129,10 @@ class Follower:
         self._said[place] = said
         self._unsaid[place] = None
         self._to_say.set()
+
+    def count(self) -> None:
+        """There may be requests on pods again: say so, and go on while there are. Cheap, and needed only then."""
+        self._counting.set()
 
     def start(self) -> None:
         self._tasks.spawn(self._follow(), "follow")
@@ -159,6 +172,8 @@ class Follower:
         loop = asyncio.get_running_loop()
         present = self._snapshot.generation if self._snapshot is not None else -1
         query = {"from": str(present)} if present >= 0 else {}
+        if self._running is not None:
+            query["counts"] = "1"
         async with asyncio.timeout_at(loop.time() + _CONNECT_S) as connecting:
             async with session.ws_connect(
                 self._url, params=query, heartbeat=_PING_S, max_msg_size=FRAME_BYTES_MAX
@@ -168,7 +183,9 @@ class Follower:
                 log.info("snapshot_source_connected url=%s", self._url)
                 self._unsaid = dict.fromkeys(self._said)
                 self._to_say.set()
-                telling = self._tasks.spawn(self._tell(socket), "tell")
+                telling = [self._tasks.spawn(self._tell(socket), "tell")]
+                if self._running is not None:
+                    telling.append(self._tasks.spawn(self._tell_counts(socket, self._running), "counts"))
                 try:
                     async for message in socket:
                         if message.type not in (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY):
@@ -176,8 +193,10 @@ class Follower:
                         self._heard_at = loop.time()
                         generation = self._apply(message.data)
                         await socket.send_str(f'{{"applied":{generation}}}')
+                        self._counting.set()
                 finally:
-                    telling.cancel()
+                    for task in telling:
+                        task.cancel()
 
     async def _tell(self, socket: "aiohttp.ClientWebSocketResponse") -> None:
         while not socket.closed:
@@ -192,6 +211,26 @@ class Follower:
                     await socket.send_str(msgspec.json.encode({"reported": said}).decode())
                 except ConnectionError:  # the next connection says it all again
                     return
+
+    async def _tell_counts(
+        self, socket: "aiohttp.ClientWebSocketResponse", running: Callable[[], dict[str, int]]
+    ) -> None:
+        """Once after each change; again and again while there is something to count; nothing while there is not."""
+        while not socket.closed:
+            await self._counting.wait()
+            self._counting.clear()
+            if self._snapshot is None:
+                continue
+            pods = running()
+            kept = dict(itertools.islice(pods.items(), RUNNING_MAX))
+            said = Running(generation=self._snapshot.generation, pods=kept, cut=len(kept) < len(pods))
+            try:
+                await socket.send_str(msgspec.json.encode({"running": said}).decode())
+            except ConnectionError:
+                return
+            await asyncio.sleep(COUNT_S)
+            if pods:
+                self._counting.set()
 
     def _apply(self, frame: str | bytes) -> int:
         try:

@@ -1,11 +1,16 @@
 """A pod that is told to leave while it works finishes what it has; nobody who may not be repeated is lost."""
 
 import asyncio
+import socket
 
 import pytest
 
-from tests.e2e.services import Api, service
+from tests.e2e.conftest import Up
+from tests.e2e.services import Api, service, until
+from tests.integration.launch.conftest import Program, environ
 from tests.openloop import Load, Shot, post
+
+__all__ = ["environ"]
 
 HOST = "busy.default.localhost"
 PODS = "/api/v1/namespaces/default/pods"
@@ -25,14 +30,55 @@ def pid(shot: Shot) -> int:
     return int(shot.body.split()[2])
 
 
+@pytest.fixture
+def hops(start, tmp_path, environ):
+    """(instance, port to send to) with the path of a request in one process, in workers, or in hops of their own."""
+    programs = []
+
+    def run(how: str) -> tuple[Up, int]:
+        if how == "in one process":
+            up = start()
+            return up, up.port
+        if how == "two workers":
+            up = start("--workers", "2")
+            return up, up.port
+        if how == "a gateway apart":
+            up = start()
+            return up, program("gateway", up).port("http")
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            activators = f"http://127.0.0.1:{probe.getsockname()[1]}"
+        up = start("--activator", activators)
+        program("activator", up, "--http", activators.removeprefix("http://"))
+        return up, program("gateway", up, "--activator", activators).port("http")
+
+    def program(role: str, up: Up, *more: str) -> Program:
+        words = [role, "--control", up.api, "--token-file", str(up.data / "token"), "--autoscaler", up.api]
+        if "--http" not in more:
+            more = (*more, "--http", "127.0.0.1:0")
+        programs.append(Program([*words, "--admin", "", *more], tmp_path / f"{role}.log", environ))
+        return programs[-1]
+
+    yield run
+    for one in reversed(programs):
+        one.stop()
+
+
+HOW = ("in one process", "two workers", "a gateway apart", "gateway and activator apart")
+
+
 @pytest.mark.slow
-async def test_a_pod_deleted_under_load_finishes_its_requests_gets_no_new_ones_and_loses_none(start):
-    up = await asyncio.to_thread(start)
+@pytest.mark.parametrize("how", HOW)
+async def test_a_pod_deleted_under_load_finishes_its_requests_gets_no_new_ones_and_loses_none(hops, how):
+    up, port = await asyncio.to_thread(hops, how)
     api = Api(up.api, up.token)
-    await asyncio.to_thread(api.create, service("busy", limit=100, min_scale="1", max_scale="1"))
+    # Without a limit, workers send straight to pods, and only they know of it. With one, pods are taken in turn, so
+    # that a pod that should get nothing any more would.
+    limit = 0 if how == "two workers" else 100
+    await asyncio.to_thread(api.create, service("busy", limit=limit, min_scale="1", max_scale="1"))
     await asyncio.to_thread(api.ready, "busy")
 
-    async with Load(up.port, long) as slow, Load(up.port, short) as load:
+    async with Load(port, long) as slow, Load(port, short) as load:
         load.start(rate_per_s=100)
         await answered(load, 1)
         victim = pid(load.shots[0])
@@ -56,6 +102,36 @@ async def test_a_pod_deleted_under_load_finishes_its_requests_gets_no_new_ones_a
         late = [shot for shot in load.shots if shot.sent_at > deleted_at + 1 and pid(shot) == victim]
         assert not late, f"{len(late)} new requests went to a pod that leaves"
     api.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", HOW)
+async def test_scale_in_takes_the_idle_pods_and_lets_the_busy_one_work(hops, how):
+    """Four pods, one of them with long requests on it: when three have to go, it is not among them."""
+    up, port = await asyncio.to_thread(hops, how)
+    api = Api(up.api, up.token)
+    scale = {"limit": 1, "max_scale": "4", "window": "6s", "target_utilization_percentage": "100"}
+    await asyncio.to_thread(api.create, service("busy", **scale))
+    await asyncio.to_thread(api.ready, "busy")
+    async with Load(port, long) as many, Load(port, lambda _: post(HOST, "/sleep/25000")) as one:
+        for _ in range(4):
+            many.shoot()
+        await asyncio.to_thread(until, lambda: ready_pods(api) == 4, "four pods", 30)
+        one.shoot()
+        await many.settle(30)
+        assert many.statuses() == {"200": 4}
+        await asyncio.to_thread(until, lambda: len(api.pods("busy")) == 1, "one pod is left", 40)
+        assert one.open, "the long request ended before anything was scaled in"
+        [left] = await asyncio.to_thread(api.pods, "busy")
+        assert not left["metadata"].get("deletionTimestamp"), "the last pod is one that has to go"
+        await one.settle(40)
+        assert one.statuses() == {"200": 1}
+    api.close()
+
+
+def ready_pods(api: Api) -> int:
+    conditions = [one for pod in api.pods("busy") for one in pod.get("status", {}).get("conditions", [])]
+    return sum(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
 
 
 async def answered(load: Load, count: int) -> None:

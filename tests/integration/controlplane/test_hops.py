@@ -26,7 +26,7 @@ from dataplane.resources.scaling import Decision
 from dataplane.resources.serving import Revision, RevisionSpec, RevisionTemplate, Route, Service, ServiceSpec
 from dataplane.resources.snapshot import Change, Endpoint, Snapshot, changed
 from dataplane.resources.triggers import Reported
-from dataplane.runtime.watch import Follower
+from dataplane.runtime.watch import RUNNING_MAX, Follower
 from dataplane.telemetry.logs import Redacted
 from dataplane.telemetry.metrics import Registry
 
@@ -95,6 +95,7 @@ async def plane():
         publisher=control.publisher,
         desk=control.desk,
         brokers=control.brokers,
+        occupancy=control.occupancy,
         view=control.view,
         account=lambda _: None,
     )
@@ -320,3 +321,57 @@ async def test_a_restart_keeps_what_was_programmed_and_goes_on(plane):
     assert plane.is_ready(Service, "hello")
     assert plane.get(Revision, "hello-00001") is not None
     await again.close()
+
+
+async def test_a_follower_says_what_runs_on_pods_with_the_generation_that_it_has_in_force(plane):
+    await plane.deploy()
+    await plane.until(lambda: plane.is_ready(Service, "hello"))
+    running = {"pod-a": 2}
+    tasks = Tasks("follower")
+    follower = Follower(
+        url=plane.url,
+        token=Redacted("x"),
+        on_change=lambda *_: None,
+        tasks=tasks,
+        registry=Registry(),
+        running=lambda: dict(running),
+    )
+    occupancy = plane.control.occupancy
+    assert occupancy.running("pod-a") == 0
+    follower.start()
+    await plane.until(lambda: occupancy.running("pod-a") == 2)
+    running.clear()
+    await plane.until(lambda: occupancy.remaining("pod-a") == 0)  # said again by itself while there was something
+    await asyncio.sleep(0.3)
+    running["pod-b"] = 1
+    follower.count()
+    await plane.until(lambda: occupancy.running("pod-b") == 1)
+    await tasks.close()
+    await plane.until(lambda: not occupancy._hops)
+    assert occupancy.running("pod-b") == 1  # for a while: it may be serving on without us
+
+
+async def test_a_follower_with_thousands_of_busy_pods_says_that_it_left_some_out(plane):
+    pods = {f"{number:036}": 1 for number in range(RUNNING_MAX + 5)}
+    tasks = Tasks("follower")
+    follower = Follower(
+        url=plane.url, token=Redacted("x"), on_change=lambda *_: None, tasks=tasks, registry=Registry(),
+        running=lambda: pods,
+    )  # fmt: skip
+    follower.start()
+    occupancy = plane.control.occupancy
+    await plane.until(lambda: occupancy.running(f"{0:036}") == 1)
+    assert occupancy.remaining(f"{0:036}") == 1
+    assert occupancy.remaining(f"{RUNNING_MAX + 1:036}") is None
+    await tasks.close()
+
+
+async def test_a_follower_without_requests_of_its_own_is_not_waited_for(plane):
+    tasks = Tasks("follower")
+    follower = Follower(
+        url=plane.url, token=Redacted("x"), on_change=lambda *_: None, tasks=tasks, registry=Registry()
+    )  # fmt: skip
+    follower.start()
+    await follower.first()
+    assert plane.control.occupancy.remaining("pod-a") == 0
+    await tasks.close()

@@ -389,3 +389,19 @@ async def test_closing_leaves_no_process(node):
     pids = [int(s.container_id.removeprefix("process://")) for k in keys for s in node.status(k).container_statuses]
     await node.kubelet.close()
     assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
+
+
+@pytest.mark.parametrize("node", [{"drain_s": 0.5}], indirect=True)
+async def test_a_count_that_gets_lost_in_mid_drain_starts_the_fixed_time_anew(node):
+    key = await node.start(node.served())
+    uid = (await node.ready(key)).metadata.uid
+    node.in_flight[uid] = 1
+    await node.remove(key, grace_s=30)
+    await asyncio.sleep(0.8)  # longer than the fixed time
+    node.in_flight[uid] = None  # a hop has connected again and said nothing yet
+    await asyncio.sleep(0.2)
+    node.in_flight[uid] = 1
+    await asyncio.sleep(0.3)
+    assert node.status(key).container_statuses[0].state.running is not None
+    node.in_flight[uid] = 0
+    await node.gone(key)
