@@ -6,8 +6,13 @@ import pytest
 from msgspec.structs import replace
 
 from controlplane import compile_eventing as compiled
+from controlplane.reconcile.controllers import CONTROLLERS
+from controlplane.reconcile.outcome import key_of
+from controlplane.store.contract import Change
+from dataplane.resources.core import ConfigMap
 from dataplane.resources.eventing import Broker, Trigger
-from dataplane.resources.serving import Service
+from dataplane.resources.meta import ObjectMeta
+from dataplane.resources.serving import Route, Service
 
 SERVICE = {"apiVersion": "serving.knative.dev/v1", "kind": "Service", "name": "hello"}
 TYPES = [
@@ -59,6 +64,14 @@ def test_a_subscription_that_fails_says_why(world):
     look(world)
     assert world.state(Trigger, "t") == ("False", "NotSubscribed")
     assert world.message(Trigger, "t", "SubscriptionReady") == "no such group"
+
+
+def test_a_report_about_an_earlier_trigger_of_the_name_is_not_believed(world):
+    standing(world)
+    world.trigger()
+    world.report("trigger", "t", uid="another")
+    look(world)
+    assert world.state(Trigger, "t", "SubscriptionReady")[0] == "Unknown"
 
 
 def test_it_may_come_before_its_broker_and_outlive_it(world):
@@ -192,15 +205,26 @@ def test_the_default_broker_is_made_for_a_trigger_that_asks(world):
 
 
 def test_who_looks_again_when_something_changes(world):
-    standing(world)
-    world.broker("dls", delivery={"deadLetterSink": {"ref": SERVICE}})
-    world.trigger(subscriber={"ref": SERVICE})
-    world.deployed()
-    key = world.view.referring
-    service = next(key_ for key_ in world.view.all_keys() if key_.kind == "Service")
-    broker = next(key_ for key_ in world.view.all_keys() if key_.kind == "Broker" and key_.name == "default")
-    assert {found.name for found in key(service)} >= {"t", "dls"}
-    assert [found.name for found in key(broker)] == ["t"]
+    """Objects that are named look again, before they exist and after they are gone."""
+    world.broker(config="how", delivery={"deadLetterSink": {"ref": SERVICE}})
+    world.trigger(subscriber={"ref": SERVICE}, delivery={"deadLetterSink": {"ref": {**SERVICE, "name": "dls"}}})
+    dependency = {"apiVersion": "serving.knative.dev/v1", "kind": "Route", "name": "r"}
+    world.trigger("u", annotations={"knative.dev/dependency": json.dumps(dependency)})
+
+    def looks(controller, one):
+        (found,) = [each for each in CONTROLLERS if each.name == controller]
+        return {key.name for key in found.concerned(Change("MODIFIED", key_of(one), one, 1), world.view)}
+
+    def named(struct, name):
+        return struct(metadata=ObjectMeta(name=name, namespace="default"))
+
+    assert looks("broker", named(ConfigMap, "how")) == {"default"}
+    assert looks("broker", named(Service, "hello")) == {"default"}
+    assert looks("trigger", named(Service, "hello")) == {"t"}
+    assert looks("trigger", named(Service, "dls")) == {"t"}
+    assert looks("trigger", named(Route, "r")) == {"u"}
+    assert looks("trigger", named(Broker, "default")) == {"t", "u"}
+    assert looks("trigger", named(ConfigMap, "how")) == set()
 
 
 def test_everything_comes_to_rest(world):
