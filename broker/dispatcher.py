@@ -117,7 +117,7 @@ class TriggerConsumer:
         self._drained: asyncio.Event | None = None
         self._window: Window[Attempt] = Window(
             ordered=trigger.ordered, lanes=settings.lanes, bytes_max=settings.in_flight_bytes_max,
-            event_bytes_max=settings.event_bytes_max, now=engine.clock(),
+            event_bytes_max=settings.event_bytes_max, scheduled_max=settings.retry_waiting_max, now=engine.clock(),
         )  # fmt: skip
         self._plan = compile_plan(trigger, engine, settings)
         self._apply(trigger)
@@ -216,6 +216,7 @@ class TriggerConsumer:
         if number == 1:
             self._note("matched", attempt)
         else:
+            self._window.came_back()
             self._recall(attempt)
         self._window.add(attempt, event.attributes.get("partitionkey", ""))
 
@@ -394,6 +395,7 @@ class TriggerConsumer:
             return
         if failure is not None and len(self._failures) < self._settings.retry_waiting_max:
             self._failures[attempt.delivery.position] = failure
+        self._window.give_back(self._clock() + wait)
         self._subscription.later(attempt.delivery, due_at=wall + wait, attempt=number)
         self._release(attempt)
 

@@ -10,7 +10,10 @@ Path: dispatcher.py ↔ [window] → lanes.py, pace.py.
 Unordered, what is taken begins at once; it waits here only while the trigger is paused or out of tokens. Room is given
 by count, by bytes (counted with the largest payload of late) and by pace.
 
-Pure: `now` is loop seconds. Bounds: `held_max`, `bytes_max` (exceeded by one batch of sudden large events at most).
+What was given back to be redelivered is counted too: with `scheduled_max` of them no new record is taken, only
+redeliveries that are due (stores hand those over first).
+
+Pure: `now` is loop seconds. Bounds: `held_max`; `bytes_max`, but for one batch of sudden large events; `scheduled_max`.
 Source: spec/eventing.md §11.5, §11.7; reliability.md BR-10, BR-12, BR-15.
 """
 
@@ -43,7 +46,9 @@ T = TypeVar("T", bound=Held)
 class Window(Generic[T]):
     """count, bytes: held now. in_flight: begun and not ended. wake_at: when something may begin that may not now."""
 
-    def __init__(self, *, ordered: bool, lanes: int, bytes_max: int, event_bytes_max: int, now: float) -> None:
+    def __init__(
+        self, *, ordered: bool, lanes: int, bytes_max: int, event_bytes_max: int, scheduled_max: int, now: float
+    ) -> None:
         self.count = self.bytes = self.in_flight = 0
         self.in_flight_max = self.held_max = 1
         self.wake_at = NEVER
@@ -52,6 +57,9 @@ class Window(Generic[T]):
         self._ordered = ordered
         self._bytes_max = bytes_max
         self._typical_bytes = float(event_bytes_max)
+        self._scheduled: list[float] = []  # a heap: when what was given back comes again
+        self._overdue = 0  # given back, due by now, and not here yet
+        self._scheduled_max = scheduled_max
         self._lanes: Lanes[T] = Lanes(lanes)
         self._queue: deque[T] = deque()
         self._due: deque[T] = deque()
@@ -72,6 +80,14 @@ class Window(Generic[T]):
         free = self.held_max - self.count
         by_size = int((self._bytes_max - self.bytes) / self._typical_bytes)
         free = min(free, by_size if self.count else max(by_size, 1))
+        fresh = self._scheduled_max - len(self._scheduled) - self._overdue - self.count
+        if free > fresh and (self._scheduled or self._overdue):
+            while self._scheduled and self._scheduled[0] <= now:
+                heapq.heappop(self._scheduled)
+                self._overdue += 1
+            if self._scheduled:
+                self.wake_at = min(self.wake_at, self._scheduled[0])
+            free = max(fresh, min(free, self._overdue))
         if free > 0 and not self._ordered and (self._rate is not None or self.ramp.bucket is not None):
             free = min(free, self._tokens(now) - len(self._queue))
         return max(free, 0)
@@ -93,6 +109,17 @@ class Window(Generic[T]):
         self.bytes -= item.size_bytes
         if self._ordered:
             self._lanes.free(item.lane)
+
+    def give_back(self, due: float) -> None:
+        """It was released and comes again at `due`, loop seconds."""
+        heapq.heappush(self._scheduled, due)
+
+    def came_back(self) -> None:
+        """One of those did. After a restart there are some that this window never gave back."""
+        if self._overdue:
+            self._overdue -= 1
+        elif self._scheduled:
+            heapq.heappop(self._scheduled)
 
     def waiting(self) -> bool:
         return bool(self._queue or self._due or len(self._lanes))

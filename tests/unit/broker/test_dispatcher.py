@@ -370,6 +370,27 @@ def test_an_event_larger_than_the_bound_still_goes():
     run(main)
 
 
+def test_with_many_redeliveries_waiting_no_new_event_is_read():
+    async def main():
+        world = World(trigger(retry=4, delay_s=20.0), settings=BrokerSettings(retry_waiting_max=150))
+        scheduled_max = 0
+
+        def script(asked):
+            nonlocal scheduled_max
+            scheduled_max = max(scheduled_max, len(world.store.scheduled))
+            return (0.05, 500 if asked.attempt <= 3 else 204)
+
+        world.script = script
+        world.store.offer(*(event(str(i)) for i in range(1000)))
+        await asyncio.sleep(10)
+        assert 100 <= len(world.asked) <= 150
+        await asyncio.sleep(3000)
+        assert len(world.ids()) == 1000
+        assert 100 <= scheduled_max <= 150
+
+    run(main)
+
+
 @pytest.mark.parametrize("ordered", [False, True])
 def test_the_rate_limit_holds(ordered):
     async def main():

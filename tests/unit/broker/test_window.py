@@ -14,8 +14,24 @@ class Item:
         return self.due < other.due
 
 
-def window(*, ordered=False, in_flight_max=2, held_max=10, rate_per_s=0.0, bytes_max=10_000, event_bytes_max=1000):
-    made = Window(ordered=ordered, lanes=4, bytes_max=bytes_max, event_bytes_max=event_bytes_max, now=0.0)
+def window(
+    *,
+    ordered=False,
+    in_flight_max=2,
+    held_max=10,
+    rate_per_s=0.0,
+    bytes_max=10_000,
+    event_bytes_max=1000,
+    scheduled_max=1000,
+):
+    made = Window(
+        ordered=ordered,
+        lanes=4,
+        bytes_max=bytes_max,
+        event_bytes_max=event_bytes_max,
+        scheduled_max=scheduled_max,
+        now=0.0,
+    )
     made.limit(in_flight_max=in_flight_max, held_max=held_max, rate_per_s=rate_per_s, now=0.0)
     return made
 
