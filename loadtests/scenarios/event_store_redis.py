@@ -2,22 +2,26 @@
 
 `appending` records of 1 KiB are always waiting for their acknowledgement, so that is how large rounds become. CPU is
 user + system time of our process alone; that of Redis is in the row beside it. The server is Debian's, on loopback.
+
+Then decision 0006: many triggers of which one matches, through the tail that they share, and as XREADGROUP and XACK of
+every entry by every group.
 """
 
 import asyncio
-import itertools
 import resource
 import shutil
-import socket
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
+from typing import Any
 
-from harness import HERE, Bench, Failed
+from harness import HERE, Bench, Failed, Subject, free_port
 
 sys.path.insert(0, str(HERE.parent))
 
 EVENTS = 30_000
+MANY_EVENTS = 6_400
 DATA = b"x" * 1024
 
 
@@ -25,45 +29,59 @@ def what_does_an_event_cost_on_redis(bench: Bench) -> None:
     """ER: µs of CPU per event at 64 and 256 in one round, `appendfsync always` and `everysec`."""
     import uvloop
 
-    binary = shutil.which("redis-server")
-    if binary is None:
-        raise Failed("redis-server is missing (apt-get install redis-server)")
-    for fsync, appending in itertools.product(("always", "everysec"), (64, 256)):
-        folder = bench.folder / f"redis-{fsync}-{appending}"
-        folder.mkdir()
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        options = ["--port", str(port), "--dir", str(folder), "--save", "", "--appendonly", "yes"]
-        redis = bench.start("redis", [binary, *options, "--appendfsync", fsync], port)
+    def row(name: str, drive: Callable[[], Coroutine[None, None, dict[str, float]]]) -> None:
         rows = []
         for _ in range(bench.rounds):
             before = redis.cpu_s()
-            figure = uvloop.run(_drive(f"redis://127.0.0.1:{port}/0", appending))
-            figure["redis_us"] = (redis.cpu_s() - before) / EVENTS * 1e6
+            figure = uvloop.run(drive())
+            figure["redis_us"] = (redis.cpu_s() - before) / figure["events"] * 1e6
             rows.append(figure)
-        bench.stop(redis)
         middle = sorted(rows, key=lambda row: row["cpu_us"])[len(rows) // 2]
-        bench.record("ER", f"redis {fsync} {appending}", events=EVENTS, **middle)
+        bench.record("ER", name, **middle)
         print(
-            f"  appendfsync {fsync:8} {appending:3} appending   {middle['cpu_us']:5.1f} µs/event (Redis"
-            f" {middle['redis_us']:.1f}), {middle['events_s']:.0f} events/s, rounds of {middle['fed_in']:.0f}",
+            f"  {name:40} {middle['cpu_us']:7.1f} µs/event (Redis {middle['redis_us']:.1f}),"
+            f" {middle['events_s']:.0f} events/s",
             flush=True,
         )
 
+    binary = shutil.which("redis-server")
+    if binary is None:
+        raise Failed("redis-server is missing (apt-get install redis-server)")
+    for fsync in ("always", "everysec"):
+        redis, url = _redis(bench, binary, fsync)
+        for appending in (64, 256):
+            row(f"redis {fsync}, {appending} appending", partial(_drive, url, EVENTS, appending, 1))
+        bench.stop(redis)
+    redis, url = _redis(bench, binary, "everysec")
+    for triggers in (1, 100, 1000):
+        row(f"{triggers} triggers, shared tail", partial(_drive, url, MANY_EVENTS, 64, triggers))
+    for triggers in (1, 100):
+        row(f"{triggers} triggers, XREADGROUP each", partial(_each_reads, url, triggers))
+    bench.stop(redis)
+
+
+def _redis(bench: Bench, binary: str, fsync: str) -> tuple[Subject, str]:
+    folder = bench.folder / f"redis-{fsync}-{len(list(bench.folder.iterdir()))}"
+    folder.mkdir()
+    port = free_port()
+    options = ["--port", str(port), "--dir", str(folder), "--save", "", "--appendonly", "yes", "--appendfsync", fsync]
+    return bench.start("redis", [binary, *options], port), f"redis://127.0.0.1:{port}/0"
+
 
 class _Consumer:
-    key = name = "bench"
     ordered = False
-    interest = None
 
-    def __init__(self) -> None:
+    def __init__(self, number: int, wanted: int) -> None:
+        self.key = self.name = f"bench-{number}"
+        self.type = f"dev.example.order.{number}"
+        self.interest = ("type", self.type)
+        self.wanted = wanted
         self.count = self.batches = 0
         self.done = asyncio.Event()
         self.subscription = None
 
-    def matches(self, event: object) -> bool:
-        return True
+    def matches(self, event: Any) -> bool:
+        return event.type == self.type
 
     def room(self) -> int:
         return 1000
@@ -74,12 +92,25 @@ class _Consumer:
             settle(delivery)
         self.count += len(batch)
         self.batches += 1
-        if self.count >= EVENTS:
+        if self.count >= self.wanted:
             self.done.set()
         self.subscription.more()
 
 
-async def _drive(url: str, appending: int) -> dict[str, float]:
+def _attributes(number: int) -> dict[str, str]:
+    return {
+        "specversion": "1.0",
+        "id": f"8f2c1d4e-{number}",
+        "source": "/bench/orders",
+        "type": "dev.example.order.0",
+        "time": "2026-11-27T10:00:00.123456Z",
+        "datacontenttype": "application/json",
+        "subject": "42",
+        "traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+    }
+
+
+async def _drive(url: str, events: int, appending: int, triggers: int) -> dict[str, float]:
     from broker.store.contract import LogSettings, Record, Start
     from broker.store.redis.store import RedisStore
     from dataplane.clock import SYSTEM
@@ -90,37 +121,62 @@ async def _drive(url: str, appending: int) -> dict[str, float]:
     await store.start()
     await store.delete("bench/bench")
     log = await store.open("bench/bench", LogSettings())
-    consumer = _Consumer()
-    consumer.subscription = await log.subscribe(consumer, Start())
-    told = sent = 0
+    consumers = [_Consumer(number, events) for number in range(triggers)]
+    for each in consumers:
+        each.subscription = await log.subscribe(each, Start())
+    consumer = consumers[0]
+    sent = 0
 
     def send() -> None:
         nonlocal sent
         sent += 1
-        attributes = {
-            "specversion": "1.0",
-            "id": f"8f2c1d4e-{sent}",
-            "source": "/bench/orders",
-            "type": "dev.example.order.created",
-            "time": "2026-11-27T10:00:00.123456Z",
-            "datacontenttype": "application/json",
-            "subject": "42",
-            "traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
-        }
-        log.append((Record(event=Event(attributes, DATA), arrived_at=time.time()),), done)
+        log.append((Record(event=Event(_attributes(sent), DATA), arrived_at=time.time()),), done)
 
     def done(fault: Exception | None) -> None:
-        nonlocal told
         assert fault is None, fault
-        told += 1
-        if sent < EVENTS:
+        if sent < events:
             send()
 
-    began, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_SELF)
+    began, before = time.perf_counter(), _cpu_s()
     for _ in range(appending):
         send()
     await consumer.done.wait()
-    after, took = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter() - began
-    cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    await store.close()
-    return {"cpu_us": cpu_s / EVENTS * 1e6, "events_s": EVENTS / took, "fed_in": consumer.count / consumer.batches}
+    cpu_s, took = _cpu_s() - before, time.perf_counter() - began
+    await store.tasks.close()
+    return {"events": events, "cpu_us": cpu_s / events * 1e6, "events_s": events / took}
+
+
+async def _each_reads(url: str, triggers: int) -> dict[str, float]:
+    """The reading and acknowledging alone: no append, no matching, no delivery."""
+    from broker.store.contract import Record
+    from broker.store.redis.connect import connect, pack
+    from broker.store.redis.flat import flatten
+    from dataplane.wire.cloudevents import Event
+
+    events = MANY_EVENTS // 10
+    connection = await connect(url)
+    await connection.ask("DEL", "bench")
+    record = Record(event=Event(_attributes(1), DATA), arrived_at=time.time())
+    for number in range(triggers):
+        await connection.ask("XGROUP", "CREATE", "bench", f"g{number}", "0", "MKSTREAM")
+    for _ in range(events):
+        await connection.ask("XADD", "bench", "*", *flatten(record))
+    began, before = time.perf_counter(), _cpu_s()
+    for _ in range(0, events, 64):
+        reads = [
+            pack("XREADGROUP", "GROUP", f"g{number}", "me", "COUNT", 64, "STREAMS", "bench", ">")
+            for number in range(triggers)
+        ]
+        await connection.send(reads)
+        ids = [[entry[0] for entry in (await connection.reply())[0][1]] for _ in reads]
+        await connection.send([pack("XACK", "bench", f"g{number}", *some) for number, some in enumerate(ids)])
+        for _ in ids:
+            await connection.reply()
+    cpu_s, took = _cpu_s() - before, time.perf_counter() - began
+    await connection.close()
+    return {"events": events, "cpu_us": cpu_s / events * 1e6, "events_s": events / took}
+
+
+def _cpu_s() -> float:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
