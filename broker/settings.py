@@ -37,6 +37,10 @@ class BrokerSettings(msgspec.Struct, frozen=True, kw_only=True):
         int, Setting(help="replicas that must confirm an append (WAIT) within 1 s; 0 = the master alone", min=0)
     ] = 0
     kafka_bootstrap: Annotated[str, Setting(help="bootstrap servers, comma-separated HOST:PORT")] = "127.0.0.1:9092"
+    kafka_session_s: Annotated[
+        float,
+        Setting(help="without a sign of life for so long, a process's triggers move to another", unit="s", min=1),
+    ] = 10.0
     retention_s: Annotated[
         float, Setting(help="how long settled events are kept for replay; 0 = no limit", unit="s", min=0)
     ] = 7 * 86400.0

@@ -138,6 +138,7 @@ class Eventing:
             return KafkaStore(
                 settings.kafka_bootstrap,
                 instance=_lasting_name(self._data),
+                session_s=settings.kafka_session_s,
                 clock=ground.clock,
                 registry=ground.registry,
             )

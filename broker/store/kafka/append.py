@@ -77,9 +77,8 @@ class Lane:
 
     def add(self, encoded: Encoded, done: Done) -> None:
         """`done` is called when Kafka has acknowledged it or cannot. The caller has asked `refusal` before."""
-        key, value, headers, timestamp_ms = encoded
+        key, value, headers, timestamp_ms, size_bytes = encoded
         waiting = self._waiting
-        size_bytes = encoded.size_bytes
         batch = waiting[-1] if waiting else None
         if (
             batch is None

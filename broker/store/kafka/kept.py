@@ -27,7 +27,7 @@ from broker.store.contract import Done, Failure, Record
 from broker.store.contract import Kept as LetterKind
 from broker.store.kafka.append import Appender
 from broker.store.kafka.cluster import ASK_TIMEOUT_S, Cluster, stop
-from broker.store.kafka.records import Encoded, decode, encode
+from broker.store.kafka.records import Encoded, decode, encode, raw
 from dataplane.clock import Clock
 from dataplane.errors import BadEvent, StoreFault, StoreUnavailable
 from dataplane.net.tasks import Tasks
@@ -178,21 +178,19 @@ class Kept:
 
     def put(self, note: Note, record: Record, done: Done) -> None:
         """Replaces what is kept for this trigger and position."""
-        encoded = encode(record)
-        encoded.headers.append((HEADER, msgspec.json.encode(note)))
-        value = encoded.value
-        if value is None:  # null would end the entry
-            value = b""
-            encoded.headers.append((NO_DATA, b"1"))
-        key = _key(note.trigger, note.position)
-        self._write(note.trigger, note.position, note.state, encoded._replace(key=key, value=value), done)
+        more = [(HEADER, msgspec.json.encode(note))]
+        if record.event.data is None:  # a null value would end the entry
+            more.append((NO_DATA, b"1"))
+        plain = encode(record, *more)
+        encoded = raw(_key(note.trigger, note.position), plain.value or b"", plain.headers, plain.timestamp_ms)
+        self._write(note.trigger, note.position, note.state, encoded, done)
 
     def drop(self, trigger: str, position: str, done: Done) -> None:
-        self._write(trigger, position, None, Encoded(_key(trigger, position), None, [], self._now_ms()), done)
+        self._write(trigger, position, None, raw(_key(trigger, position), None, [], self._now_ms()), done)
 
     def broadcast_seek(self, trigger: str, offsets: dict[int, int], done: Done) -> None:
         body = msgspec.json.encode({str(number): offset for number, offset in offsets.items()})
-        self._write(trigger, SEEK, None, Encoded(_key(trigger, SEEK), body, [], self._now_ms()), done)
+        self._write(trigger, SEEK, None, raw(_key(trigger, SEEK), body, [], self._now_ms()), done)
 
     def _write(self, uid: str, key: str, state: State | None, encoded: Encoded, done: Done) -> None:
         fault = self._appender.refusal(encoded.size_bytes)

@@ -33,21 +33,17 @@ OVERHEAD_BYTES = 21 + 61  # of one record in a batch, and of the batch, at most
 
 
 class Encoded(NamedTuple):
+    """size_bytes: at least what it takes in Kafka, alone in its batch."""
+
     key: bytes | None
     value: bytes | None
     headers: Headers
     timestamp_ms: int
-
-    @property
-    def size_bytes(self) -> int:
-        """At least what it takes in Kafka."""
-        size = OVERHEAD_BYTES + len(self.key or b"") + len(self.value or b"")
-        for name, value in self.headers:
-            size += len(name) + len(value) + 10
-        return size
+    size_bytes: int
 
 
-def encode(record: Record) -> Encoded:
+def encode(record: Record, *more: tuple[str, bytes]) -> Encoded:
+    """more: headers beside those of the record."""
     event = record.event
     headers, value = encode_kafka(event)
     headers.append(("dataplane_arrived", repr(record.arrived_at).encode()))
@@ -63,8 +59,21 @@ def encode(record: Record) -> Encoded:
         headers.append(("dataplane_implied", b"said" if "datacontenttype" in event.attributes else b"1"))
     for name, text in record.headers:
         headers.append((THROUGH + name, text.encode()))
-    key = event.attributes.get("partitionkey")
-    return Encoded(key.encode() if key else None, value, headers, max(0, int(record.arrived_at * 1000)))
+    headers += more
+    partitionkey = event.attributes.get("partitionkey")
+    key = partitionkey.encode() if partitionkey else None
+    return raw(key, value, headers, max(0, int(record.arrived_at * 1000)))
+
+
+def raw(key: bytes | None, value: bytes | None, headers: Headers, timestamp_ms: int) -> Encoded:
+    size = OVERHEAD_BYTES + 10 * len(headers)
+    for name, content in headers:
+        size += len(name) + len(content)
+    if key is not None:
+        size += len(key)
+    if value is not None:
+        size += len(value)
+    return Encoded(key, value, headers, timestamp_ms, size)
 
 
 def decode(headers: Sequence[tuple[str, bytes]], value: bytes | None, timestamp_ms: int) -> Record:
