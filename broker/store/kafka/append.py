@@ -36,6 +36,7 @@ from dataplane.errors import EventTooLarge, StoreFault, StoreUnavailable
 from dataplane.net.tasks import Tasks
 
 AWAY_S = 3.0
+STOP_TIMEOUT_S = 1.0
 WAITING_BYTES_MAX = 64 * 1024 * 1024
 RETRY_S = (0.1, 0.2, 0.5, 1.0, 2.0)
 
@@ -248,10 +249,12 @@ class Appender:
 async def _stop(producer: AIOKafkaProducer) -> None:
     """Also of one that cannot reach its server: aiokafka would flush without an end."""
     try:
-        async with asyncio.timeout(1.0):
+        async with asyncio.timeout(STOP_TIMEOUT_S):
             await producer.stop()
     except TimeoutError:
-        producer._message_accumulator.fail_all(KafkaError("closed"))
-        async with asyncio.timeout(1.0):
-            await producer._sender.close()
+        try:
+            async with asyncio.timeout(STOP_TIMEOUT_S):
+                await producer._sender.close()
+        except Exception as error:  # of its batches, which nobody waits for any more
+            log.debug("producer_stopped error=%r", error)
         await producer.client.close()

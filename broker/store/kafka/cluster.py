@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import KafkaError, TopicAlreadyExistsError, UnknownTopicOrPartitionError, for_code
+from aiokafka.errors import KafkaError, NonEmptyGroup, TopicAlreadyExistsError, UnknownTopicOrPartitionError, for_code
 from aiokafka.protocol.admin import DeleteGroupsRequest
 from aiokafka.structs import OffsetAndMetadata
 
@@ -196,7 +196,11 @@ class Cluster:
             answer = await admin._send_request(DeleteGroupsRequest([group]), coordinator)  # aiokafka has no call for it
             return int(answer.results[0][1])
 
-        code = await self.ask(delete)
+        for pause_s in (0.1, 0.5, 2.0, 0.0):
+            code = await self.ask(delete)
+            if code != NonEmptyGroup.errno or not pause_s:
+                break
+            await asyncio.sleep(pause_s)  # another process is about to leave
         if code not in NO_GROUP_CODES:
             raise StoreFault(f"consumer group {group} cannot be deleted: {for_code(code).__name__}")
 

@@ -347,9 +347,10 @@ class KafkaLog:
             group for group in await self._groups() if (found := await self.cluster.topics_of(group)) and found <= ours
         ]
 
-    async def close(self) -> None:
+    async def close(self, *, leave: bool = True) -> None:
+        """leave: as of subscriptions."""
         self._closed = True
-        await asyncio.gather(*(one.close() for one in list(self._subscriptions.values())))
+        await asyncio.gather(*(one.close(leave=leave) for one in list(self._subscriptions.values())))
         await self._tasks.close()
         await self.kept.close()
 

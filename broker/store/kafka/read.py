@@ -240,7 +240,8 @@ class KafkaSubscription(ConsumerRebalanceListener):  # type: ignore[misc]
         await self._log.kept.caught_up()
         await self._commit()
 
-    async def close(self) -> None:
+    async def close(self, *, leave: bool = True) -> None:
+        """leave False: the process ends, and with an instance name its successor takes up the membership."""
         if self._closed:
             return
         self._closed = True
@@ -251,6 +252,8 @@ class KafkaSubscription(ConsumerRebalanceListener):  # type: ignore[misc]
             self._timer.cancel()
         await self._commit()
         self._fence(self._partitions)
+        if leave and self._kafka is not None:
+            self._kafka._coordinator._group_instance_id = None  # aiokafka says goodbye for members without a name only
         await self._tasks.close()
         if self._kafka is not None:
             await stop(self._kafka)

@@ -115,7 +115,7 @@ class KafkaStore:
         return ""
 
     async def close(self) -> None:
-        await asyncio.gather(*(opened.close() for opened in self._logs.values()))
+        await asyncio.gather(*(opened.close(leave=False) for opened in self._logs.values()))
         self._logs.clear()
         for cluster, appender in self._clusters.values():
             await appender.close()
