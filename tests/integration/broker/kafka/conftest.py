@@ -4,7 +4,6 @@ import asyncio
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from pathlib import Path
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -146,17 +145,25 @@ async def kafka() -> AsyncIterator[Kafka]:
     await store.close()
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
-    """One of the test's own, to be killed and started again."""
+@pytest.fixture(scope="module")
+def _server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     required()
     try:
-        made = Server(tmp_path / "kafka")
+        made = Server(tmp_path_factory.mktemp("kafka"))
     except Missing as missing:  # KAFKA_BOOTSTRAP names one, and this machine has none to kill
         pytest.skip(str(missing))
     made.start()
     yield made
     made.kill()
+
+
+@pytest.fixture
+def server(_server: Server) -> Iterator[Server]:
+    """One of the tests' own, to be killed, frozen and started again."""
+    yield _server
+    if not _server.pid:
+        _server.start()
+    _server.thaw()
 
 
 @pytest.fixture
