@@ -2,8 +2,9 @@
 
 P1 cost of a request · P2 its latency · P3 two workers · P4 idle connections · P5 a big snapshot · P6 cold start ·
 P7 5 000 at once · P9 an event · P10 a thousand triggers · P11 on Redis and Kafka · M a mass apply · D the numbers of
-docs/decisions · E0 events as bytes · E1 matching · E2 accepting events · E3 delivering them · ES stores of one
-machine. A target that is missed is printed, not raised: figures are read by people, beside their noise.
+docs/decisions · E0 events as bytes · E1 matching · E2 accepting events · E3 delivering them · E4 beside a slow
+subscriber · ES stores of one machine. A target that is missed is printed, not raised: figures are read by people, beside
+their noise.
 """
 
 import argparse
@@ -32,6 +33,7 @@ from scenarios.idle_connections import what_does_an_idle_connection_weigh
 from scenarios.mass_apply import does_a_mass_apply_hold_up_requests
 from scenarios.matching import what_does_matching_cost
 from scenarios.scale_from_zero import what_does_a_cold_start_add
+from scenarios.slow_subscriber import does_a_slow_subscriber_delay_others
 from scenarios.stampede import does_everyone_get_an_answer_in_order
 from scenarios.steady_path import how_long_does_a_request_take, what_does_a_request_cost
 from scenarios.workers import what_do_two_workers_cost
@@ -53,6 +55,7 @@ SCENARIOS: dict[str, Callable[[Bench], None]] = {
     "E1": what_does_matching_cost,
     "E2": what_does_it_cost_to_accept_an_event,
     "E3": what_does_a_delivery_cost,
+    "E4": does_a_slow_subscriber_delay_others,
     "ER": what_does_an_event_cost_on_redis,
     "ES": what_does_an_event_cost_its_store,
 }
