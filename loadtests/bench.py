@@ -3,8 +3,8 @@
 P1 cost of a request · P2 its latency · P3 two workers · P4 idle connections · P5 a big snapshot · P6 cold start ·
 P7 5 000 at once · P9 an event · P10 a thousand triggers · P11 on Redis and Kafka · M a mass apply · D the numbers of
 docs/decisions · E0 events as bytes · E1 matching · E2 accepting events · E3 delivering them · E4 beside a slow
-subscriber · ES stores of one machine. A target that is missed is printed, not raised: figures are read by people, beside
-their noise.
+subscriber · ES stores of one machine. A target that is missed is printed, not raised: figures are read by people,
+beside their noise.
 """
 
 import argparse
