@@ -91,6 +91,7 @@ class BrokerService:
         self._stores: dict[str, EventStore] = {}
         self._starting: dict[str, asyncio.Lock] = {}
         self._brokers: dict[str, _BrokerRun] = {}
+        self._leaving: dict[str, _BrokerRun] = {}  # not wanted any more, not at its end yet
         self._closing = False
         gauge = registry.gauge("dataplane_broker_count", "Brokers by whether they accept events.", ("state",))
         self._counts = {state: gauge.cell(state) for state in ("ready", "not_ready")}
@@ -102,20 +103,28 @@ class BrokerService:
         """From now on these brokers and triggers are wanted. Returns at once."""
         if self._closing:
             return
-        explicit = change is not None and change.base != -1
-        if explicit and change is not None and not change.brokers and not change.triggers:
+        known = change is not None and change.base != -1
+        if known and change is not None and not change.brokers and not change.triggers:
             return
+        explicit = known and change is not None and not change.compared
         by_broker: dict[str, dict[str, Trigger]] = {}
         for key, trigger in snapshot.triggers.items():
             by_broker.setdefault(f"{trigger.namespace}/{trigger.broker}", {})[key] = trigger
         for key, broker in snapshot.brokers.items():
             run = self._brokers.get(key)
+            if run is not None and run.uid not in ("", broker.uid):  # made anew under its name
+                self._leave(key, delete=explicit)
+                run = None
             if run is None:
-                run = self._brokers[key] = _BrokerRun(self, key)
+                run = self._brokers[key] = _BrokerRun(self, key, after=self._leaving.get(key))
                 self._tasks.spawn(run.work(), key)
             run.want(broker, by_broker.get(key, {}), gone=change.triggers if explicit and change is not None else {})
         for key in self._brokers.keys() - snapshot.brokers.keys():
-            self._brokers.pop(key).leave(delete=explicit)
+            self._leave(key, delete=explicit)
+
+    def _leave(self, key: str, *, delete: bool) -> None:
+        run = self._leaving[key] = self._brokers.pop(key)
+        run.leave(delete=delete)
 
     # ---- who asks ------------------------------------------------------------------------------
 
@@ -163,7 +172,8 @@ class BrokerService:
         """Finish what is in flight, make it durable, close the stores. Bounded by drain_timeout_s."""
         self._closing = True
         deadline = self._clock() + self._settings.drain_timeout_s
-        await asyncio.gather(*(run.close(deadline) for run in self._brokers.values()), return_exceptions=True)
+        runs = (*self._brokers.values(), *self._leaving.values())
+        await asyncio.gather(*(run.close(deadline) for run in runs), return_exceptions=True)
         await self._tasks.close()
         for store in self._stores.values():
             await store.close()
@@ -186,9 +196,14 @@ class BrokerService:
 
 
 class _BrokerRun:
-    """One broker: what is wanted, what stands, and the task that brings the one to the other."""
+    """One broker: what is wanted, what stands, and the task that brings the one to the other.
 
-    def __init__(self, service: BrokerService, key: str) -> None:
+    `after`: the broker that had the name before; its events must be gone first.
+    """
+
+    def __init__(self, service: BrokerService, key: str, *, after: "_BrokerRun | None") -> None:
+        self._after = after
+        self._ended = asyncio.Event()
         self._service = service
         self._key = key
         self._wanted: Broker | None = None
@@ -213,11 +228,18 @@ class _BrokerRun:
         self._wanted, self._triggers = broker, triggers
         self._wake.set()
 
+    @property
+    def uid(self) -> str:
+        return self._wanted.uid if self._wanted is not None else ""
+
     def leave(self, *, delete: bool) -> None:
         self._wanted, self._triggers, self._delete = None, {}, delete
         self._wake.set()
 
     async def work(self) -> None:
+        if self._after is not None:
+            await self._after._ended.wait()
+            self._after = None
         pause_s = RETRY_FIRST_S
         while True:
             await self._wait(pause_s if pause_s > RETRY_FIRST_S else None)
@@ -228,6 +250,9 @@ class _BrokerRun:
                 self._tell_broker(fault)
             self.tried.set()
             if whole and self._wanted is None:
+                self._ended.set()
+                if self._service._leaving.get(self._key) is self:
+                    del self._service._leaving[self._key]
                 return
             pause_s = RETRY_FIRST_S if whole else min(pause_s * 2, RETRY_MAX_S)
 

@@ -12,8 +12,9 @@ Source: spec/eventing.md §12.8, §28.6.
 
 from collections.abc import Callable
 
+from controlplane.reconcile.destination import broker_key
 from controlplane.reconcile.outcome import key_for
-from controlplane.store.contract import Change, Store
+from controlplane.store.contract import Change, Key, Store
 from dataplane.resources.eventing import Broker, Trigger
 from dataplane.resources.meta import Resource
 from dataplane.resources.triggers import Reported
@@ -60,6 +61,22 @@ class BrokerDesk:
         return next((one for one in by_process.values() if one.ready), next(iter(by_process.values())))
 
     def _gone(self, change: Change) -> None:
-        if change.type == "DELETED" and isinstance(change.object, Broker | Trigger):
-            kind = "broker" if isinstance(change.object, Broker) else "trigger"
-            self._said.pop((kind, f"{change.key.namespace}/{change.key.name}"), None)
+        if change.type != "DELETED":
+            return
+        key = f"{change.key.namespace}/{change.key.name}"
+        if isinstance(change.object, Trigger):
+            self._said.pop(("trigger", key), None)
+        elif isinstance(change.object, Broker):
+            self._said.pop(("broker", key), None)
+            for place in [place for place in self._said if self._subscribes(place, change.key)]:
+                del self._said[
+                    place
+                ]  # its subscription went with the Broker; another one of the name is another Broker
+                self._changed(*place)
+
+    def _subscribes(self, place: _Place, broker: Key) -> bool:
+        kind, (namespace, _, name) = place[0], place[1].partition("/")
+        if kind != "trigger" or namespace != broker.namespace:
+            return False
+        found = self._store.get(key_for(Trigger, namespace, name))
+        return isinstance(found, Trigger) and broker_key(found) == broker

@@ -110,10 +110,15 @@ class Snapshot(_Value, frozen=True, kw_only=True):
 
 
 class Change(_Value, frozen=True, kw_only=True):
-    """The difference to the snapshot of generation `base`; None removes. base -1 = replaces everything."""
+    """The difference to the snapshot of generation `base`; None removes. base -1 = replaces everything.
+
+    compared: found by comparing two whole snapshots, so what it removes need not have been deleted: a control plane
+    that lost its memory has nothing either.
+    """
 
     generation: int
     base: int = -1
+    compared: bool = False
     routes: dict[str, Route | None] = {}
     revisions: dict[str, Revision | None] = {}
     brokers: dict[str, Broker | None] = {}

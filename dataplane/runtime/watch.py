@@ -241,6 +241,7 @@ class Follower:
             raise ValueError(f"refused a change: {error}") from None
         if change.base == -1 and self._snapshot is not None:
             snapshot, change = shared(self._snapshot, snapshot)
+            change = msgspec.structs.replace(change, compared=True)
         try:
             self._install(snapshot, change)
         except ConfigFault as error:  # the hop kept what it had

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 
 import pytest
+from msgspec.structs import replace
 
 from broker.service import BrokerService, log_settings, start_of
 from broker.settings import BrokerSettings
@@ -78,7 +79,10 @@ class Store:
         return self.logs.setdefault(broker, Log())
 
     async def delete(self, broker: str) -> None:
+        while broker in self.away:
+            await asyncio.sleep(0)
         self.deleted.append(broker)
+        self.logs.pop(broker, None)
 
     def not_ready(self) -> str:
         return ""
@@ -135,7 +139,8 @@ async def world():
 
 
 def broker(name: str = "b", **more: object) -> dict[str, Broker]:
-    return {f"default/{name}": Broker(namespace="default", name=name, uid=f"uid-{name}", **more)}  # type: ignore[arg-type]
+    given = {"uid": f"uid-{name}", **more}
+    return {f"default/{name}": Broker(namespace="default", name=name, **given)}  # type: ignore[arg-type]
 
 
 def trigger(name: str = "t", on: str = "b", **more: object) -> dict[str, Trigger]:
@@ -231,6 +236,48 @@ async def test_a_deleted_broker_takes_its_events_with_it(world: World):
     world.change({}, {})
     await world.until(lambda: world.store.deleted == ["default/b"])
     assert world.service.log("default/b") is None
+
+
+async def test_a_broker_made_anew_under_its_name_starts_when_the_old_ones_events_are_gone(world: World):
+    world.change(broker(), trigger())
+    await world.until(lambda: world.ready("trigger default/t"))
+    old = world.store.logs["default/b"]
+    world.reports.clear()
+    world.store.away = {"default/b"}
+    world.change({}, {})
+    world.change(broker(uid="uid-2"), trigger())
+    for _ in range(50):
+        await asyncio.sleep(0)
+    assert world.reports == {}
+    world.store.away = set()
+    await world.until(lambda: world.ready("trigger default/t"))
+    assert world.store.deleted == ["default/b"]
+    assert world.reports["broker default/b"].uid == "uid-2"
+    assert world.store.logs["default/b"] is not old
+    assert world.service.log("default/b") is world.store.logs["default/b"]
+    assert world.service._leaving == {}
+
+
+async def test_a_change_that_only_shows_the_new_broker_ends_the_old_one_too(world: World):
+    world.change(broker(), trigger())
+    await world.until(lambda: world.ready("trigger default/t"))
+    world.reports.clear()
+    world.change(broker(uid="uid-2"), trigger())
+    await world.until(lambda: world.ready("trigger default/t"))
+    assert world.store.deleted == ["default/b"]
+    assert world.runners[0].calls == ["drain", "close"]
+
+
+async def test_what_is_missing_in_a_whole_snapshot_is_not_deleted(world: World):
+    world.change(broker(), trigger())
+    await world.until(lambda: world.ready("trigger default/t"))
+    log = world.store.logs["default/b"]
+    empty = Snapshot(generation=9)
+    world.service.apply(empty, replace(difference(world.snapshot, empty), compared=True))
+    await world.until(lambda: log.subscriptions[0].closed)
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert (world.store.deleted, log.forgotten) == ([], [])
 
 
 async def test_an_empty_snapshot_from_a_control_plane_that_lost_its_memory_deletes_nothing(world: World):

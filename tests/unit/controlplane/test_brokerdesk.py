@@ -1,7 +1,7 @@
 import pytest
 
 from controlplane.brokerdesk import BrokerDesk
-from dataplane.resources.eventing import Trigger
+from dataplane.resources.eventing import Broker, Trigger
 from dataplane.resources.triggers import Reported
 
 
@@ -47,3 +47,17 @@ def test_nothing_is_kept_about_what_does_not_exist(world, desk):
     world.delete(Trigger, "t")
     assert desk.reported("trigger", "default/t") is None
     assert desk._said == {}
+
+
+def test_a_deleted_broker_ends_the_subscriptions_of_its_triggers(world, desk):
+    world.broker()
+    world.broker("other")
+    world.trigger("u", broker="other")
+    desk.report(said(world))
+    uid = world.need(Trigger, "u").metadata.uid
+    desk.report(Reported(kind="trigger", key="default/u", uid=uid, ready=True))
+    world.changes.clear()
+    world.delete(Broker, "default")
+    assert desk.reported("trigger", "default/t") is None
+    assert desk.reported("trigger", "default/u") is not None
+    assert world.changes == [("trigger", "default/t")]
