@@ -16,6 +16,7 @@ from controlplane.knative_config import KnativeConfig
 from controlplane.manifest import Manifest, check, key_of
 from controlplane.store.contract import Change, Key, Store
 from dataplane.errors import ConfigFault
+from dataplane.resources.eventing import Broker, Trigger
 from dataplane.resources.kinds import to_builtins
 from dataplane.resources.meta import condition
 from dataplane.resources.serving import Service
@@ -63,7 +64,7 @@ async def apply_files(
 
 
 async def settled(store: Store, keys: list[Key]) -> list[Key]:
-    """Wait until each Service among `keys` is Ready or has failed; returns those that are neither after 30 s."""
+    """Wait until each Service, Broker and Trigger of `keys` is Ready or has failed; returns the others after 30 s."""
     changed = asyncio.Event()
 
     def watch(change: Change) -> None:
@@ -87,7 +88,7 @@ def _unsettled(store: Store, keys: list[Key]) -> list[Key]:
     out = []
     for key in keys:
         one = store.get(key)
-        if not isinstance(one, Service):
+        if not isinstance(one, Service | Broker | Trigger):
             continue
         ready = condition(one.status.conditions, "Ready")
         current = one.status.observed_generation >= one.metadata.generation

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     "--dry-run", type=click.Choice(["none", "client", "server"]), default="none", help="Check, write nothing."
 )
 @click.option("-o", "--output", default="", metavar="FORMAT", help="Print the result: yaml, json or name.")
-@click.option("--wait/--no-wait", default=False, help="Return when every Service is Ready.")
+@click.option("--wait/--no-wait", default=False, help="Return when every Service, Broker and Trigger is Ready.")
 @click.option("--wait-timeout", type=Seconds(), default=60.0, help="Give up after this (exit code 124); default 60s.")
 def command(
     files: tuple[str, ...],
@@ -110,31 +110,43 @@ def _show(results: list["Object"], output: str, suffix: str) -> None:
         click.echo(name if output == "name" else f"{name} {one['action']}{suffix}")
 
 
+_AWAITED = ("Service", "Broker", "Trigger")
+
+
 def _wait(client: "Client", results: list["Object"], timeout_s: float) -> None:
     from dataplane.clock import SYSTEM
     from launch.names import kind_named
     from launch.progress import wait_ready
 
     deadline = SYSTEM.monotonic() + timeout_s
-    for one in results:
-        thing = one["object"]
-        if thing["kind"] != "Service":
-            continue
-        meta = thing["metadata"]
-        word = "Creating" if one["action"] == "created" else "Updating"
-        click.echo(f"{word} service '{meta['name']}' in namespace '{meta['namespace']}':\n")
+    # Services first: Triggers wait for their addresses.
+    for kind, one in sorted(
+        ((one["object"]["kind"], one) for one in results if one["object"]["kind"] in _AWAITED),
+        key=lambda pair: _AWAITED.index(pair[0]),
+    ):
+        meta, word = one["object"]["metadata"], kind.lower()
+        doing = "Creating" if one["action"] == "created" else "Updating"
+        click.echo(f"{doing} {word} '{meta['name']}' in namespace '{meta['namespace']}':\n")
         ready = wait_ready(
             client,
-            kind_named("ksvc"),
+            kind_named("ksvc" if kind == "Service" else word),
             meta["namespace"],
             meta["name"],
             timeout_s=timeout_s,
             say=click.echo,
             deadline=deadline,
         )
-        status = ready["status"]
-        done = "created to" if one["action"] == "created" else "updated to"
-        click.echo(
-            f"\nService '{meta['name']}' {done} latest revision '{status.get('latestReadyRevisionName', '')}' "
-            f"is available at URL:\n{status.get('url', '')}"
-        )
+        click.echo(_outcome(kind, one["action"], ready))
+
+
+def _outcome(kind: str, action: str, ready: "Object") -> str:
+    name, status = ready["metadata"]["name"], ready["status"]
+    done = "created" if action == "created" else "updated"
+    if kind == "Broker":
+        return f"\nBroker '{name}' {done} and takes events at URL:\n{status['address']['url']}"
+    if kind == "Trigger":
+        return f"\nTrigger '{name}' {done}; events go to:\n{status.get('subscriberUri', '')}"
+    return (
+        f"\nService '{name}' {done} to latest revision '{status.get('latestReadyRevisionName', '')}' "
+        f"is available at URL:\n{status.get('url', '')}"
+    )

@@ -158,6 +158,39 @@ def test_apply_wait_prints_knatives_progress_and_the_url(up: Up, dataplane: Up, 
     assert again.stdout == "service.serving.knative.dev/hello unchanged\n"
 
 
+def test_apply_wait_waits_for_a_broker_and_its_trigger_to_a_service(up: Up, dataplane: Up, tmp_path: Path) -> None:
+    up("--in-memory")
+    (tmp_path / "events.yaml").write_text(
+        """
+apiVersion: eventing.knative.dev/v1
+kind: Trigger
+metadata: {name: orders}
+spec:
+  broker: default
+  filters: [{exact: {type: order}}]
+  subscriber: {ref: {apiVersion: serving.knative.dev/v1, kind: Service, name: hello}}
+---
+apiVersion: eventing.knative.dev/v1
+kind: Broker
+metadata: {name: default}
+---
+"""
+        + Path(manifest(tmp_path)).read_text()
+    )
+    done = dataplane("apply", "-f", "events.yaml", "--wait")
+    assert done.returncode == 0, done.stderr
+    said = [line for line in done.stdout.splitlines() if line.endswith(":") or "http" in line]
+    assert said[-3:] == [
+        "Creating trigger 'orders' in namespace 'default':",
+        "Trigger 'orders' created; events go to:",
+        "http://hello.default.svc.cluster.local",
+    ]
+    assert any(line.startswith("http://127.0.0.1:") and line.endswith("/default/default") for line in said)
+    for kind in ("broker/default", "trigger/orders"):
+        path = 'jsonpath={.status.conditions[?(@.type=="Ready")].status}'
+        assert dataplane("get", kind, "-o", path).stdout.strip() == "True"
+
+
 def test_apply_is_all_or_nothing(up: Up, dataplane: Up, tmp_path: Path) -> None:
     up("--in-memory")
     good = Path(manifest(tmp_path)).read_text()
