@@ -9,14 +9,14 @@ every entry by every group.
 
 import asyncio
 import resource
-import shutil
 import sys
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any
 
-from harness import HERE, Bench, Failed, Subject, free_port
+from harness import HERE, Bench, Failed, Subject
+from servers import start_redis
 
 sys.path.insert(0, str(HERE.parent))
 
@@ -44,28 +44,28 @@ def what_does_an_event_cost_on_redis(bench: Bench) -> None:
             flush=True,
         )
 
-    binary = shutil.which("redis-server")
-    if binary is None:
-        raise Failed("redis-server is missing (apt-get install redis-server)")
     for fsync in ("always", "everysec"):
-        redis, url = _redis(bench, binary, fsync)
+        redis = _started(bench, fsync)
         for appending in (64, 256):
-            row(f"redis {fsync}, {appending} appending", partial(_drive, url, EVENTS, appending, 1))
+            row(f"redis {fsync}, {appending} appending", partial(_drive, _url(redis), EVENTS, appending, 1))
         bench.stop(redis)
-    redis, url = _redis(bench, binary, "everysec")
+    redis = _started(bench, "everysec")
     for triggers in (1, 100, 1000):
-        row(f"{triggers} triggers, shared tail", partial(_drive, url, MANY_EVENTS, 64, triggers))
+        row(f"{triggers} triggers, shared tail", partial(_drive, _url(redis), MANY_EVENTS, 64, triggers))
     for triggers in (1, 100):
-        row(f"{triggers} triggers, XREADGROUP each", partial(_each_reads, url, triggers))
+        row(f"{triggers} triggers, XREADGROUP each", partial(_each_reads, _url(redis), triggers))
     bench.stop(redis)
 
 
-def _redis(bench: Bench, binary: str, fsync: str) -> tuple[Subject, str]:
-    folder = bench.folder / f"redis-{fsync}-{len(list(bench.folder.iterdir()))}"
-    folder.mkdir()
-    port = free_port()
-    options = ["--port", str(port), "--dir", str(folder), "--save", "", "--appendonly", "yes", "--appendfsync", fsync]
-    return bench.start("redis", [binary, *options], port), f"redis://127.0.0.1:{port}/0"
+def _started(bench: Bench, appendfsync: str) -> Subject:
+    redis = start_redis(bench, appendfsync)
+    if redis is None:
+        raise Failed("no Redis")
+    return redis
+
+
+def _url(redis: Subject) -> str:
+    return f"redis://127.0.0.1:{redis.port}/0"
 
 
 class _Consumer:

@@ -120,7 +120,7 @@ class Pulse:
             if subscription.closed:
                 continue
             if subscription.ordered:
-                await subscription.takeover.keep()
+                await subscription.takeover.keep(dead)
             for worker in dead:
                 done &= await subscription.takeover.reclaim(worker)
             if look:

@@ -141,9 +141,12 @@ if #entries > 0 then redis.call('INCR', KEYS[4]) end
 return #entries
 """)
 
-# KEYS lease, meta; ARGV worker, ms → {1, token} mine | {0} somebody else's
+# KEYS lease, meta; ARGV worker, ms, dead worker… → {1, token} mine | {0} somebody else's
 LEASE = Script("""
 local holder = redis.call('GET', KEYS[1])
+for i = 3, #ARGV do
+  if holder and string.sub(holder, 1, #ARGV[i] + 1) == ARGV[i] .. ' ' then holder = false end
+end
 if holder and string.sub(holder, 1, #ARGV[1] + 1) ~= ARGV[1] .. ' ' then return {0} end
 if not holder then holder = ARGV[1] .. ' ' .. redis.call('HINCRBY', KEYS[2], 'fence', 1) end
 redis.call('SET', KEYS[1], holder, 'PX', ARGV[2])

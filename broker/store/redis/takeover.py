@@ -43,15 +43,15 @@ class Takeover:
 
     # ---- leases ----
 
-    async def own(self, cursor: Cursor) -> None:
-        """Make sure that this cursor may work, or try to. Raises StoreFault."""
+    async def own(self, cursor: Cursor, dead: Sequence[str] = ()) -> None:
+        """Make sure that this cursor may work, or try to; what a dead worker holds is free. Raises StoreFault."""
         subscription = self._subscription
         if not subscription.ordered:
             cursor.owner = True
             return
         asked, lease_s = subscription.now(), subscription.log.lease_s
         reply = await subscription.link.call_script(
-            LEASE, (cursor.lease, subscription.keys.meta), subscription.worker, int(lease_s * 1000)
+            LEASE, (cursor.lease, subscription.keys.meta), subscription.worker, int(lease_s * 1000), *dead
         )
         if reply[0] != 1:
             if cursor.owner:
@@ -69,13 +69,13 @@ class Takeover:
         cursor.owner = True
         subscription.more()
 
-    async def keep(self) -> None:
+    async def keep(self, dead: Sequence[str] = ()) -> None:
         """Renew what is ours, try for what is not."""
         subscription = self._subscription
         for cursor in subscription.cursors:
             left_s = cursor.owner_until - subscription.now()
             if not cursor.owner or left_s < subscription.log.lease_s * 2 / 3:
-                await self.own(cursor)
+                await self.own(cursor, dead)
 
     def lost(self, cursor: Cursor) -> None:
         """Another process may deliver now. What the consumer has may still be settled; nothing more is handed over."""

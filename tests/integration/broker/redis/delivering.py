@@ -1,9 +1,13 @@
-"""A process that delivers a trigger and writes down every id before it settles it: `delivering.py URL FILE ROOM`."""
+"""A process that delivers a trigger and writes down every id before it settles it.
+
+`delivering.py URL FILE ROOM [ordered]`; ordered, it delivers one after the other, as a dispatcher does in a lane.
+"""
 
 import asyncio
 import os
 import random
 import sys
+from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,13 +25,13 @@ LEASE_S = 2.0
 
 class Deliverer:
     key = name = "t1"
-    ordered = False
     interest = None
     subscription = None
 
-    def __init__(self, file: int, room: int) -> None:
-        self.file, self.free = file, room
+    def __init__(self, file: int, room: int, ordered: bool) -> None:
+        self.file, self.free, self.ordered = file, room, ordered
         self.early: list[Delivery] = []
+        self.lane: deque[Delivery] = deque()
 
     def matches(self, event: Event) -> bool:
         return True
@@ -37,9 +41,24 @@ class Deliverer:
 
     def deliver(self, batch: Sequence[Delivery]) -> None:
         self.free -= len(batch)
+        if self.ordered:
+            idle = not self.lane
+            self.lane.extend(batch)
+            if idle:
+                self.next()
+            return
         os.write(self.file, "".join(f"{one.record.event.id}\n" for one in batch).encode())
         for delivery in batch:
             asyncio.get_running_loop().call_later(random.random() * 0.02, self.settle, delivery)
+
+    def next(self) -> None:
+        os.write(self.file, f"{self.lane[0].record.event.id}\n".encode())
+        asyncio.get_running_loop().call_later(random.random() * 0.002, self.ended)
+
+    def ended(self) -> None:
+        self.settle(self.lane.popleft())
+        if self.lane:
+            self.next()
 
     def settle(self, delivery: Delivery) -> None:
         if self.subscription is None:
@@ -50,11 +69,11 @@ class Deliverer:
         self.subscription.more()
 
 
-async def deliver(url: str, file: str, room: int) -> None:
+async def deliver(url: str, file: str, room: int, ordered: bool) -> None:
     store = RedisStore(url=url, clock=SYSTEM, registry=Registry(), lease_s=LEASE_S)
     await store.start()
     opened = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-    consumer = Deliverer(opened, room)
+    consumer = Deliverer(opened, room, ordered)
     while consumer.subscription is None:
         try:
             log = await store.open("default/default", LogSettings())
@@ -68,4 +87,4 @@ async def deliver(url: str, file: str, room: int) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(deliver(sys.argv[1], sys.argv[2], int(sys.argv[3])))
+    asyncio.run(deliver(sys.argv[1], sys.argv[2], int(sys.argv[3]), "ordered" in sys.argv[4:]))

@@ -6,6 +6,8 @@ import signal
 import sys
 from pathlib import Path
 
+import pytest
+
 from broker.store.contract import LogSettings, Start
 from broker.store.redis.scripts import RECLAIM
 from tests.eventstore import append, record, subscribe, until
@@ -25,7 +27,7 @@ class There:
 
 async def main():
     log = await House(There()).log(lease_s=30)
-    holder = await subscribe(log, Subscriber(room=10))
+    holder = await subscribe(log, Subscriber(room=10, ordered={ordered}))
     await holder.until(5)
     print("holds", *holder.ids, flush=True)
     await asyncio.sleep(600)
@@ -34,16 +36,19 @@ asyncio.run(main())
 """
 
 
-async def test_a_process_that_was_killed_beside_us_is_noticed_without_waiting_for_its_lease(house: House) -> None:
+@pytest.mark.parametrize("ordered", [False, True])
+async def test_a_process_that_was_killed_beside_us_is_noticed_without_waiting_for_its_lease(
+    house: House, ordered: bool
+) -> None:
     log = await house.log(lease_s=3600)
-    waiting = await subscribe(log, Subscriber(room=0))
+    before = await subscribe(log, Subscriber(room=0, ordered=ordered))
     await append(log, *(record(f"e{i}") for i in range(5)))
-    code = HOLDER.format(root=str(ROOT), url=house.server.url)
+    await before.subscription.close()
+    code = HOLDER.format(root=str(ROOT), url=house.server.url, ordered=ordered)
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stdout=asyncio.subprocess.PIPE)
     assert process.stdout is not None
     assert (await process.stdout.readline()).split() == [b"holds", b"e0", b"e1", b"e2", b"e3", b"e4"]
-    waiting.capacity = 10
-    waiting.subscription.more()
+    waiting = await subscribe(log, Subscriber(room=10, ordered=ordered))
     await asyncio.sleep(0.3)
     assert waiting.got == [], "the other process lives and has them"
     os.kill(process.pid, signal.SIGKILL)

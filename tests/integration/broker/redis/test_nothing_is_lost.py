@@ -5,6 +5,7 @@ the death of a process that held it, and never more than it could hold.
 """
 
 import asyncio
+import itertools
 import os
 import random
 import signal
@@ -39,18 +40,20 @@ class Run:
         self.process: asyncio.subprocess.Process | None = None
         self.log = None
 
-    async def start(self) -> None:
+    async def start(self, *how: str) -> None:
         self.log = await self.house.log(stalled_s=2.0)
-        await self.deliver()
+        await self.deliver(*how)
 
-    async def deliver(self) -> None:
-        command = (sys.executable, str(SCRIPT), self.server.url, str(self.file), str(ROOM))
+    async def deliver(self, *how: str) -> asyncio.subprocess.Process:
+        command = (sys.executable, str(SCRIPT), self.server.url, str(self.file), str(ROOM), *how)
         self.process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+        return self.process
 
-    async def kill_delivering(self) -> None:
-        assert self.process is not None
-        self.process.send_signal(signal.SIGKILL)
-        await self.process.communicate()
+    async def kill_delivering(self, process: asyncio.subprocess.Process | None = None) -> None:
+        process = process or self.process
+        assert process is not None
+        process.send_signal(signal.SIGKILL)
+        await process.communicate()
 
     async def produce(self) -> None:
         for number in range(10**9):
@@ -109,6 +112,34 @@ async def test_what_was_acknowledged_is_delivered_whoever_is_killed_and_little_o
     await run.close()
     assert len(run.acknowledged) > RATE
     assert duplicates <= deaths * ROOM
+
+
+@pytest.mark.slow
+async def test_order_holds_while_a_trigger_moves_between_processes_that_die(
+    server: RedisServer, tmp_path: Path
+) -> None:
+    run = Run(server, tmp_path)
+    await run.start("ordered")
+    living = [run.process, await run.deliver("ordered")]
+    producing = asyncio.create_task(run.produce())
+    for kill in range(6):
+        await asyncio.sleep(1)
+        if kill == 3:
+            server.kill()
+            await asyncio.to_thread(server.start)
+        await run.kill_delivering(living[kill % 2])
+        living[kill % 2] = await run.deliver("ordered")
+    producing.cancel()
+    await until(lambda: not run.missing())
+    await run.kill_delivering(living[0])
+    await run.kill_delivering(living[1])
+    numbers = [int(id_[1:]) for id_ in run.file.read_text().split()]
+    first = list(dict.fromkeys(numbers))
+    assert first == sorted(first), "nothing is delivered for the first time after something younger"
+    for before, after in itertools.pairwise(numbers):
+        assert after > before or before - after <= ROOM, "what comes again is what the dead one held"
+    print(f"\nordered: acknowledged {len(run.acknowledged)}, twice {len(numbers) - len(first)}")
+    await run.house.close()
 
 
 @pytest.mark.slow
