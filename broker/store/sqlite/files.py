@@ -40,6 +40,9 @@ _MARKS = "(?,?,?,?,?,?,?,?,?,?,?)"
 _CHUNKS = tuple((count, _INSERT + ",".join([_MARKS] * count)) for count in (64, 16, 4, 1))
 
 
+_GIVEN_UP: list[sqlite3.Connection] = []  # to close one would be to sync it
+
+
 class TriggerRow(NamedTuple):
     trigger: str
     name: str
@@ -124,15 +127,16 @@ class BrokerFile:
             db.execute("PRAGMA secure_delete = OFF")
             db.execute("PRAGMA cache_size = -4096")
             prepare(db, str(path))
-            if new:
-                _sync_folder(path.parent)
-                _sync_folder(path.parent.parent)
+            # SQLite does not sync the removal of its journal: were that journal there again after a power cut, it would
+            # undo whatever was written since. Nor does it sync that the file is there.
+            sync_folder(path.parent)
+            sync_folder(path.parent.parent)
             held = self.held()
             self._next, self._total = held.next, held.total
             self._unmoved = WAL_BYTES  # bytes in the WAL, about; a checkpoint soon, whatever was left there
         except (OSError, sqlite3.Error) as error:
             self._db.close()
-            if isinstance(error, sqlite3.Error) and full(error):
+            if full(error):
                 raise StoreFault(f"{path}: the disk is full") from error
             raise StoreFault(f"{path}: {error}; restore a copy of it, or move it away to start empty") from error
         except StoreFault:
@@ -142,6 +146,11 @@ class BrokerFile:
 
     def close(self) -> None:
         self._db.close()
+
+    def give_up(self) -> None:
+        """Instead of `close`, after a failed sync: the descriptor must never be synced again, and SQLite would sync it
+        when it closes. It stays open until the process ends."""
+        _GIVEN_UP.append(self._db)
 
     def held(self) -> Held:
         """By the two ends of the log, whatever lies between them."""
@@ -384,14 +393,27 @@ class BrokerFile:
         return True
 
 
-def full(error: sqlite3.Error) -> bool:
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL or (
-        getattr(error, "sqlite_errorcode", 0) in (sqlite3.SQLITE_IOERR_SHMSIZE, sqlite3.SQLITE_CANTOPEN)
+def fatal(error: Exception) -> bool:
+    """The disk or the file failed: nobody knows what the disk has, and another try would hide it (BR-06)."""
+    return isinstance(error, sqlite3.Error) and not full(error) and _primary(error) in _FATAL
+
+
+_FATAL = (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_READONLY)
+
+
+def full(error: Exception) -> bool:
+    return isinstance(error, sqlite3.Error) and (
+        _primary(error) == sqlite3.SQLITE_FULL
+        or getattr(error, "sqlite_errorcode", 0) in (sqlite3.SQLITE_IOERR_SHMSIZE, sqlite3.SQLITE_CANTOPEN)
     )
 
 
-def locked(error: sqlite3.Error) -> bool:
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+def locked(error: Exception) -> bool:
+    return isinstance(error, sqlite3.Error) and _primary(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+def _primary(error: sqlite3.Error) -> int:
+    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
 
 
 def remove(path: Path) -> None:
@@ -400,14 +422,14 @@ def remove(path: Path) -> None:
     for one in files:
         one.unlink(missing_ok=True)
     if path.parent.exists():
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
         try:
             path.parent.rmdir()
         except OSError:  # another broker of the namespace
             pass
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

@@ -116,6 +116,7 @@ class SqliteLog:
         self._pending = _Pending()
         self._flushers: list[asyncio.Future[bool]] = []
         self._busy = self._starting = False
+        self._dead: Exception | None = None  # the writer thread's: nothing touches the file any more
         self._full = self._broken = self._closed = False
         self._linger: asyncio.TimerHandle | None = None
         self._retry_at = 0.0
@@ -277,13 +278,15 @@ class SqliteLog:
         if not appends and not len(pending):
             _tell(flushers, True)
             return
-        for append in appends:
-            if append.handed is not None and append.handed.written and append.place is not None:
-                pending.rows[append.place.key, append.handed.key] = None
+        ends: dict[tuple[str, int], Entry | None] = {
+            (append.place.key, append.handed.key): None
+            for append in appends
+            if append.handed is not None and append.handed.written and append.place is not None
+        }
         group = Group(
             [Appending(append.rows, append.seen) for append in appends],
             [self._row(place) for place in pending.places.values()],
-            pending.rows,
+            pending.rows | ends if ends else pending.rows,
             pending.letters,
             pending.damaged,
             self._clock.wall(),
@@ -329,16 +332,23 @@ class SqliteLog:
         outcome: Written | Exception
         fault: Exception | None = None
         try:
+            if self._dead is not None:
+                raise self._dead
             outcome = self._file.write(group)
         except Exception as error:  # root of the thread: whatever it is, the callers must hear of it
             outcome = error
-            if isinstance(error, sqlite3.Error) and files.full(error):
-                fault = self._write_without_appends(group)
+            if files.full(error):
+                tied = any(append.handed is not None for append in appends)  # a settle that must not go without a reply
+                fault = error if tied else self._write_without_appends(group)
+            elif files.fatal(error):
+                self._dead = error
         else:
             try:
                 self._file.checkpoint()
             except Exception as error:
                 fault = error
+                if files.fatal(error):
+                    self._dead = error
         self._tell(functools.partial(self._written, appends, pending, flushers, outcome, fault))
 
     def _write_without_appends(self, group: Group) -> Exception | None:
@@ -347,6 +357,8 @@ class SqliteLog:
         try:
             self._file.write(group._replace(appends=()))
         except Exception as error:
+            if files.fatal(error):
+                self._dead = error
             return error
         return None
 
@@ -366,13 +378,15 @@ class SqliteLog:
             if fault is not None:
                 self._trouble(fault)
         else:
-            is_full = isinstance(outcome, sqlite3.Error) and files.full(outcome)
-            if not is_full or fault is not None:  # not even what must be written down beside records
+            noted = files.full(outcome) and fault is None  # without the appends
+            if not noted:
                 self._keep(pending)
                 self._retry_at = self._loop.time() + RETRY_S
             self._refuse(appends, outcome)
             self._trouble(outcome)
-            _tell(flushers, is_full and fault is None)
+            if fault is not None:
+                self._trouble(fault)
+            _tell(flushers, noted)
         self._next()
 
     def _durable(self, appends: list[_Append], written: Written) -> None:
@@ -400,7 +414,7 @@ class SqliteLog:
 
     def _refuse(self, appends: list[_Append], error: Exception) -> None:
         fault: StoreFault
-        if isinstance(error, sqlite3.Error) and files.full(error):
+        if files.full(error):
             fault = StoreFull(f"broker {self.broker}: the disk is full")
         else:
             fault = StoreUnavailable(f"broker {self.broker}: {error}")
@@ -408,8 +422,6 @@ class SqliteLog:
         for append in appends:
             if append.place is not None and append.handed is not None and not append.place.closed:
                 append.place.unend(append.handed)
-                if append.handed.written:
-                    self._pending.rows.pop((append.place.key, append.handed.key), None)
                 append.place.mark()
             append.done(fault)
 
@@ -441,23 +453,30 @@ class SqliteLog:
     # ---- trouble ----
 
     def _trouble(self, error: Exception) -> None:
-        if isinstance(error, sqlite3.Error) and files.full(error):
+        if files.full(error):
             if not self._full:
                 self._full = True
                 self.fault = f"broker {self.broker}: the disk is full"
                 log.error("store_full broker=%s path=%s", self.broker, self._file.path)
                 self._loop.call_later(PROBE_S, self._probe)
-        elif isinstance(error, sqlite3.Error) and files.locked(error):
+        elif files.fatal(error):
+            self._break(error)
+        elif files.locked(error):
             log.warning("store_locked broker=%s path=%s", self.broker, self._file.path)
         else:
-            self._broken = True
-            self.fault = f"broker {self.broker}: {self._file.path}: {error}"
-            log.error("store_broken broker=%s path=%s", self.broker, self._file.path, exc_info=error)
-            for append in self._waiting:
-                append.done(StoreUnavailable(self.fault))
-            self._waiting.clear()
-            self._waiting_bytes = 0
-            self._broke(self.fault)
+            log.error("store_write_failed broker=%s path=%s", self.broker, self._file.path, exc_info=error)
+
+    def _break(self, error: Exception) -> None:
+        if self._broken:
+            return
+        self._broken = True
+        self.fault = f"broker {self.broker}: {self._file.path}: {error}"
+        log.critical("store_broken broker=%s path=%s", self.broker, self._file.path, exc_info=error)
+        for append in self._waiting:
+            append.done(StoreUnavailable(self.fault))
+        self._waiting.clear()
+        self._waiting_bytes = 0
+        self._broke(self.fault)
 
     def _probe(self) -> None:
         if self._closed or self._broken:
@@ -718,9 +737,15 @@ class SqliteLog:
         def order() -> None:
             outcome: T | Exception
             try:
+                if self._dead is not None:
+                    raise self._dead
                 outcome = work()
             except Exception as error:  # root of the thread
                 outcome = error
+                if files.fatal(error):
+                    self._dead = error
+            if self._dead is not None:
+                self._tell(functools.partial(self._trouble, self._dead))
             self._tell(functools.partial(done, outcome))
 
         self._orders.put(order)
@@ -740,7 +765,10 @@ class SqliteLog:
     def _write_forever(self) -> None:
         while (order := self._orders.get()) is not None:
             order()
-        self._file.close()
+        if self._dead is not None:
+            self._file.give_up()
+        else:
+            self._file.close()
 
     def _tell(self, call: Callable[[], None]) -> None:
         try:
