@@ -74,7 +74,9 @@ class File(apsw.VFSFile):
         self.recorder.syncs += 1
         if self.recorder.fail_sync(self.file, count):
             self.recorder.steps.append(Step("failed sync", self.file))
-            raise apsw.IOError("the disk says EIO")
+            error = apsw.IOError("the disk says EIO")
+            error.extendedresult = apsw.SQLITE_IOERR_FSYNC
+            raise error
         super().xSync(flags)
         self.recorder.steps.append(Step("sync", self.file))
 

@@ -14,6 +14,7 @@ Source: design/ecosystem.md §1.10; reliability.md BR-02, BR-03, BR-06, BR-07.
 
 import os
 import sqlite3
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -29,7 +30,7 @@ Durability = Literal["fsync", "os"]
 WAL_BYTES = 4 * 1024 * 1024  # about; then a checkpoint
 GROUP_WAL_BYTES = 6 * 4096  # what a group adds beside its rows: the pages at the ends of the trees
 WAL_BYTES_KEPT = 64 * 1024 * 1024  # a WAL that grew beyond it is cut
-RESERVE_BYTES = 1024 * 1024
+RESERVE_BYTES = 8 * 1024 * 1024  # more than a WAL has: moving it into the file takes as much before it gives it back
 TRIM_MAX = 1000  # records per trim: one short transaction
 VACUUM_PAGES = 512
 BUSY_MS = 500  # another process has the file locked: wait that long, then tell
@@ -38,9 +39,6 @@ PROBE_BYTES = 256 * 1024  # what must fit before a full disk counts as no longer
 _INSERT = "INSERT INTO records VALUES "
 _MARKS = "(?,?,?,?,?,?,?,?,?,?,?)"
 _CHUNKS = tuple((count, _INSERT + ",".join([_MARKS] * count)) for count in (64, 16, 4, 1))
-
-
-_GIVEN_UP: list[sqlite3.Connection] = []  # to close one would be to sync it
 
 
 class TriggerRow(NamedTuple):
@@ -149,8 +147,8 @@ class BrokerFile:
 
     def give_up(self) -> None:
         """Instead of `close`, after a failed sync: the descriptor must never be synced again, and SQLite would sync it
-        when it closes. It stays open until the process ends."""
-        _GIVEN_UP.append(self._db)
+        when it closes, even when the interpreter ends. So a thread that never ends holds it."""
+        threading.Thread(target=_hold, args=(self._db,), name="store-given-up", daemon=True).start()
 
     def held(self) -> Held:
         """By the two ends of the log, whatever lies between them."""
@@ -342,6 +340,7 @@ class BrokerFile:
             end = position
         if end:
             db.execute("DELETE FROM records WHERE position <= ?", (end,))
+            self._unmoved += WAL_BYTES // 16  # about, of a thousand small ones
         return self.held(), bool(end) and end == rows[-1][0] and len(rows) == TRIM_MAX
 
     def vacuum(self) -> None:
@@ -373,22 +372,39 @@ class BrokerFile:
             return False
         return True
 
-    def free_reserve(self) -> None:
+    def spend_reserve(self) -> None:
+        """The disk is full: give the reserve up, and what the WAL takes."""
         self.reserve.unlink(missing_ok=True)
+        self._give_back()
+
+    def _give_back(self) -> None:
+        """What the WAL takes, and what retention left free within the file, is space too. Raises sqlite3.Error when
+        the disk failed, not when it is full."""
+        try:
+            for _ in range(2):
+                self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+                self._unmoved = 0
+                self.vacuum()
+        except sqlite3.Error as error:
+            if fatal(error):
+                raise
 
     def has_space(self) -> bool:
         """Whether something may be appended again: tried, and taken back."""
-        if not self.take_reserve():
-            return False
         db = self._db
         try:
+            self._give_back()
+            if not self.take_reserve():
+                return False
             db.execute("BEGIN IMMEDIATE")
             try:
                 db.execute("INSERT OR REPLACE INTO meta VALUES ('probe', zeroblob(?))", (PROBE_BYTES,))
             finally:
                 if db.in_transaction:
                     db.execute("ROLLBACK")
-        except sqlite3.Error:
+        except sqlite3.Error as error:
+            if fatal(error):
+                raise
             return False
         return True
 
@@ -427,6 +443,11 @@ def remove(path: Path) -> None:
             path.parent.rmdir()
         except OSError:  # another broker of the namespace
             pass
+
+
+def _hold(db: sqlite3.Connection) -> None:
+    while db is not None:
+        threading.Event().wait()
 
 
 def sync_folder(folder: Path) -> None:

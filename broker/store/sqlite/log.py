@@ -47,7 +47,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 GROUP_RECORDS = 512
-GROUP_BYTES = 4 * 1024 * 1024
+GROUP_BYTES = 2 * 1024 * 1024
 WAITING_BYTES_MAX = 64 * 1024 * 1024
 OPS_MAX = 20_000
 LINGER_S = 0.005
@@ -353,8 +353,8 @@ class SqliteLog:
 
     def _write_without_appends(self, group: Group) -> Exception | None:
         """The disk is full: with the reserve given up, what was delivered can still be written down."""
-        self._file.free_reserve()
         try:
+            self._file.spend_reserve()
             self._file.write(group._replace(appends=()))
         except Exception as error:
             if files.fatal(error):
@@ -446,6 +446,9 @@ class SqliteLog:
             self._linger_on()
 
     def _linger_on(self) -> None:
+        """There is something to write down, with company or after LINGER_S."""
+        if len(self._pending) > OPS_MAX:
+            self._fanout.pause(True)
         if not self._busy and not self._starting and self._linger is None and not self._closed:
             wait = max(LINGER_S, self._retry_at - self._loop.time())
             self._linger = self._loop.call_later(wait, self._start)
@@ -513,7 +516,13 @@ class SqliteLog:
             bytes_max = min(bytes_max or early, early // 2)
 
         def trim() -> tuple[Held, bool]:
-            held, more = self._file.trim(old=old, bytes_max=bytes_max)
+            try:
+                held, more = self._file.trim(old=old, bytes_max=bytes_max)
+            except sqlite3.Error as error:
+                if not files.full(error):
+                    raise
+                self._file.spend_reserve()  # what it is for: what goes now makes more room than it took
+                held, more = self._file.trim(old=old, bytes_max=bytes_max)
             if not more:
                 self._file.vacuum()
             self._file.checkpoint()

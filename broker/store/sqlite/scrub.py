@@ -78,5 +78,7 @@ def _walk(db: sqlite3.Connection, word: str, table: str, key: str, damaged: list
 
 
 def _ends(db: sqlite3.Connection, table: str, key: str) -> tuple[int, int]:
-    row = db.execute(f"SELECT MIN({key}), MAX({key}) FROM {table}").fetchone()
-    return (row[0] or 1, row[1] or 0) if row is not None else (1, 0)
+    """First and last key; (1, 0) without any. Two look-ups: together they would be a scan."""
+    (first,) = db.execute(f"SELECT MIN({key}) FROM {table}").fetchone()
+    (last,) = db.execute(f"SELECT MAX({key}) FROM {table}").fetchone()
+    return first or 1, last or 0

@@ -65,7 +65,7 @@ def test_BR_03_whatever_a_power_cut_leaves_what_was_acknowledged_is_there(tmp_pa
 
 def look(marks: list, path: Path) -> None:
     """Open the image as a new process would."""
-    file = BrokerFile(path, "fsync")
+    file = BrokerFile(path, "os")
     held = file.held()
     reading = Reading(path)
     groups = [mark for mark in marks if mark[0] != "trimming"]
