@@ -122,16 +122,6 @@ class Eventing:
                 lease_s=settings.redis_lease_s,
                 replicas=settings.redis_replicas,
             )
-        if kind == "sqlite":
-            from broker.store.sqlite.store import SqliteStore
-
-            return SqliteStore(
-                self._data / "events",
-                durability=settings.durability,
-                clock=ground.clock,
-                registry=ground.registry,
-                on_broken=ground.life.end,
-            )
         if kind == "kafka":
             from broker.store.kafka.store import KafkaStore
 

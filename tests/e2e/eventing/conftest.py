@@ -49,7 +49,7 @@ class BrokerProcess:
             )
         assert self.process.stdout is not None
         ready = await asyncio.wait_for(asyncio.to_thread(self.process.stdout.readline), READY_S)
-        assert ready.startswith(b"ready "), f"{ready!r}\n{self.log.read_text(errors='replace')[-4000:]}"
+        assert ready.startswith(b"ready "), f"{ready!r}\n{self.tail()}"
 
     def kill(self) -> None:
         assert self.process is not None
@@ -63,6 +63,9 @@ class BrokerProcess:
         code = await asyncio.wait_for(asyncio.to_thread(self.process.wait), 60)
         self._reap()
         return code
+
+    def tail(self) -> str:
+        return self.log.read_text(errors="replace")[-4000:]
 
     def rss_bytes(self) -> int:
         assert self.process is not None

@@ -11,10 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tests import redisserver
+from tests.e2e.eventing import stores
 from tests.e2e.eventing.conftest import BrokerProcess
 from tests.eventload import History, Producer, Subscriber
-from tests.servers.kafka import server as kafka
 
 KILLS = 20
 RATE = 2000.0
@@ -86,13 +85,8 @@ STORES = ["sqlite", "redis", "kafka"]
 @pytest.fixture
 def arguments(store: str, tmp_path: Path) -> Iterator[tuple[str, ...]]:
     """What the broker must be told to find the store; the server behind it runs, with its strictest durability."""
-    if store == "redis":
-        for server in redisserver.running(tmp_path / "redis"):
-            yield ("--set", f"broker.redis_url={server.url}")
-    elif store == "kafka":
-        yield ("--set", f"broker.kafka_bootstrap={kafka.required()}")
-    else:
-        yield ()
+    with stores.shared(store, tmp_path) as found:
+        yield found
 
 
 @pytest.mark.slow
