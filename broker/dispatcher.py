@@ -260,6 +260,7 @@ class TriggerConsumer:
         try:
             data = post.request(record, attempt.number, more)
         except ValueError as error:  # a store that others write to: it must not stop those behind it
+            self._meters.given_up["rejected"].v += 1
             self._park(attempt, self._failure(attempt, "rejected", 0, f"it cannot be sent: {error}"))
             return
         self._window.in_flight += 1
@@ -294,7 +295,7 @@ class TriggerConsumer:
             assert reply.record is not None
             self._replied(attempt, reply.record)
         elif verdict is Verdict.AGAIN:
-            self._again(attempt, status, "exhausted", str(attempt.error or ""))
+            self._again(attempt, status, "exhausted", _said(attempt))
         else:
             code, reason = (BAD_REPLY_CODE, "reply") if reply.content != "none" else (status, "rejected")
             self._give_up(attempt, self._failure(attempt, reason, code, reply.message))
@@ -356,16 +357,16 @@ class TriggerConsumer:
             self._note("dead-lettered", attempt, duration_s=self._clock() - attempt.started)
             self._release(attempt)
         elif verdict is Verdict.AGAIN and attempt.number <= policy.retry:
-            self._note("failed", attempt, message=f"dead-letter sink: {attempt.error or status}")
+            self._note("failed", attempt, message=f"dead-letter sink: {_said(attempt)}")
             self._later(attempt, status, 1 + policy.retry + attempt.number + 1, failure)
         else:
-            why = f"dead-letter sink {attempt.post.url}: {attempt.error or status} after {attempt.number} attempts"
+            why = f"dead-letter sink {attempt.post.url}: {_said(attempt)}, after {attempt.number} attempts"
             self._meters.given_up["dead-letter"].v += 1
             self._park(
                 attempt,
                 Failure(
                     reason="dead-letter", code=failure.code, dest=failure.dest, data=failure.data,
-                    message=f"{failure.message}; {why}" if failure.message else why,
+                    message=f"{failure.message}; {why}",
                     attempts=failure.attempts, at=self._wall(),
                 ),
             )  # fmt: skip
@@ -474,7 +475,7 @@ class TriggerConsumer:
     def _failure(self, attempt: Attempt, reason: str, code: int, message: str) -> Failure:
         return Failure(
             reason=reason, code=code, dest=attempt.post.url, data=attempt.body[:DATA_BYTES_MAX],
-            message=message or (f"answered {code}" if code else "no answer"), attempts=attempt.number, at=self._wall(),
+            message=message or _said(attempt), attempts=attempt.number, at=self._wall(),
         )  # fmt: skip
 
     def _note(self, what: str, attempt: Attempt, *, duration_s: float = 0.0, message: str = "") -> None:
@@ -486,3 +487,9 @@ class TriggerConsumer:
                 self.name, delivery.position, attempt.number, attempt.status, duration_s, message,
             )
         )  # fmt: skip
+
+
+def _said(attempt: Attempt) -> str:
+    """For people: what came of it."""
+    error = attempt.error
+    return f"answered {attempt.status}" if error is None else str(error) or error.code

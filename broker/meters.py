@@ -18,7 +18,7 @@ from dataplane.telemetry.metrics import Cell, HistogramCell, HistogramFamily, Re
 TYPES_MAX = 20
 STATUSES_MAX = 20
 OUTCOMES = ("delivered", "retried", "dead-lettered", "parked", "expired", "dropped")
-REASONS = ("rejected", "exhausted", "reply", "hops", "expired", "dead-letter")
+REASONS = ("rejected", "exhausted", "reply", "hops", "dead-letter")
 STATES = ("waiting", "in_flight", "scheduled", "parked", "dead_lettered")
 
 _KNATIVE = (
