@@ -61,8 +61,8 @@ class Activator:
                 continue
             self._revisions[key] = revision
             hold = self._holds.get(key)
-            if hold is None or (before is not None and before.container_concurrency != revision.container_concurrency):
-                self._replace(key, hold, revision)
+            if hold is None:
+                self._add(key, revision)
             else:
                 hold.update(revision)
 
@@ -114,10 +114,8 @@ class Activator:
 
     # ---- helpers ----------------------------------------------------------------------------------
 
-    def _replace(self, key: str, before: Hold | None, revision: Revision) -> None:
+    def _add(self, key: str, revision: Revision) -> None:
         engine = self._engine
-        if before is not None:
-            before.close()
         self._holds[key] = Hold(
             revision,
             settings=self._settings,

@@ -53,8 +53,8 @@ class Hold:
     """Admission of one revision. Invariant: somebody waits only while no usable pod has a free slot."""
 
     __slots__ = (
-        "_bytes", "_clock", "_demand", "_limit", "_picker", "_probe", "_settings", "_suspect_since", "_timers",
-        "_waiting", "failed", "key", "meter", "pods", "removed", "usable", "wake",
+        "_bytes", "_clock", "_demand", "_limit", "_picker", "_probe", "_random", "_settings", "_suspect_since",
+        "_timers", "_waiting", "failed", "key", "meter", "pods", "removed", "usable", "wake",
     )  # fmt: skip
 
     def __init__(
@@ -82,6 +82,7 @@ class Hold:
         self._probe = watcher.probe
         self._bytes = waiting
         self._limit = revision.container_concurrency
+        self._random = random
         self._picker: Picker[Pod] = picker(self._limit, random)
         self._suspect_since = NEVER
         self._waiting: OrderedDict[Waiter, _Place] = OrderedDict()  # its front goes in O(1); a dict would be walked
@@ -160,7 +161,9 @@ class Hold:
     def update(self, revision: Revision) -> None:
         """Discovery: pods are matched by identity; a changed limit counts for new dispatches only."""
         self.failed = revision.failed
-        self._limit = revision.container_concurrency
+        if revision.container_concurrency != self._limit:
+            self._limit = revision.container_concurrency
+            self._picker = picker(self._limit, self._random)
         present = set()
         for endpoint in revision.endpoints:
             present.add(endpoint.id)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from controlplane.activators import Activators
 from controlplane.brokerdesk import BrokerDesk
 from controlplane.occupancy import Occupancy
 from controlplane.publish import Publisher
@@ -65,6 +66,7 @@ class Control:
             settled=lambda route: self.loop.settled(route),
             registry=registry,
         )
+        self.activators = Activators(loop=loop, changed=self.publisher.activators)
         self.occupancy = Occupancy(local=in_flight, publisher=self.publisher, clock=loop.time)
         facts = Facts(
             config=self.config,
@@ -87,6 +89,7 @@ class Control:
     async def close(self) -> None:
         self._unwatch()
         await self.loop.close()
+        self.activators.close()
         self.publisher.close()
         self.desk.close()
         self.brokers.close()

@@ -3,7 +3,8 @@
 Path: publish.py, the desks → [hops] → dataplane/runtime/watch.py, autoscaler/actuate.py, `dataplane explain`.
 
     GET  /dataplane/v1/snapshot?from=GEN   WebSocket: Change frames out; {"applied": GEN}, {"reported": Reported}
-                                           and, from those with counts=1, {"running": Running} in
+                                           and {"running": Running} in. counts=1: it sends the last;
+                                           activator=NAME: it is one
     POST /dataplane/v1/scale/lease         {"token": n}
     POST /dataplane/v1/scale               ScaleWrite → 200, or 409 when the lease is not the newest (AS-06)
     GET  /dataplane/v1/explain/ksvc/NS/NAME[?format=text]
@@ -21,6 +22,7 @@ import msgspec
 from aiohttp import WSCloseCode, WSMsgType, web
 
 from controlplane import explain
+from controlplane.activators import NAME_CHARS_MAX, Activators
 from controlplane.api import status
 from controlplane.brokerdesk import BrokerDesk
 from controlplane.occupancy import Hop, Occupancy
@@ -42,6 +44,7 @@ ANSWER_BYTES_MAX = 128 * 1024  # watch.RUNNING_MAX pods
 GENERATION_CHARS_MAX = 18
 SCALE_BYTES_MAX = 1024 * 1024
 HEARTBEAT_S = 10.0
+_GOODBYE_CODES = (WSCloseCode.OK, WSCloseCode.GOING_AWAY)
 
 
 class _Answer(msgspec.Struct, frozen=True):
@@ -65,6 +68,7 @@ class HopsApi:
         desk: ScaleDesk,
         brokers: BrokerDesk,
         occupancy: Occupancy,
+        activators: Activators,
         view: View,
         account: explain.Account,
     ) -> None:
@@ -73,6 +77,7 @@ class HopsApi:
         self._desk = desk
         self._brokers = brokers
         self._occupancy = occupancy
+        self._activators = activators
         self._joined = itertools.count(1)
         self._view = view
         self._account = account
@@ -105,9 +110,14 @@ class HopsApi:
         sending = self._tasks.spawn(self._send(socket, follower, wake), "follower")
         process = f"follower {next(self._joined)}"
         hop = self._occupancy.join() if request.query.get("counts") else None
+        activator = request.query.get("activator", "")[:NAME_CHARS_MAX]
+        if activator:
+            self._activators.join(activator)
         try:
             await self._listen(socket, follower, process, hop)
         finally:
+            if activator:
+                self._activators.leave(activator, goodbye=socket.close_code in _GOODBYE_CODES)
             if hop is not None:
                 self._occupancy.leave(hop)
             self._sockets.discard(socket)

@@ -84,6 +84,7 @@ class Publisher:
         `settled`: called with namespace/name of a Route when every hop has its present value.
         """
         self.snapshot = Snapshot(generation=generation)
+        self._activators: tuple[str, ...] = ()
         self._store = store
         self._config = config
         self._loop = loop
@@ -139,6 +140,11 @@ class Publisher:
         self._dirty_revisions[revision] = None
         self._schedule()
 
+    def activators(self, names: tuple[str, ...]) -> None:
+        """All that there are, sorted."""
+        self._activators = names
+        self._schedule()
+
     def _changed(self, change: StoreChange) -> None:
         name = _name(change.key.namespace, change.key.name)
         if isinstance(change.object, serving.Route):
@@ -192,10 +198,11 @@ class Publisher:
         triggers: dict[str, Trigger | None] = {}
         while self._loop.time() < until and self._eventing.next(self.snapshot, brokers, triggers):
             pass
-        if not (routes or revisions or brokers or triggers):
+        base = self.snapshot
+        activators = self._activators if self._activators != base.activators else None
+        if not (routes or revisions or brokers or triggers) and activators is None:
             self._eventing.published()
             return
-        base = self.snapshot
         change = Change(
             generation=base.generation + 1,
             base=base.generation,
@@ -203,6 +210,7 @@ class Publisher:
             revisions=revisions,
             brokers=brokers,
             triggers=triggers,
+            activators=activators,
         )
         self.snapshot = Snapshot(
             generation=change.generation,
@@ -210,6 +218,7 @@ class Publisher:
             revisions=_with(base.revisions, revisions),
             brokers=_with(base.brokers, brokers),
             triggers=_with(base.triggers, triggers),
+            activators=self._activators,
         )
         self._eventing.published()
         self._history.append(change)
@@ -350,6 +359,7 @@ def merged(first: Change, then: Change) -> Change:
         revisions=_overlaid(first.revisions, then.revisions, first.base == -1),
         brokers=_overlaid(first.brokers, then.brokers, first.base == -1),
         triggers=_overlaid(first.triggers, then.triggers, first.base == -1),
+        activators=first.activators if then.activators is None else then.activators,
     )
 
 

@@ -150,6 +150,7 @@ async def up(ground: Ground, options: UpOptions) -> None:
         desk=control.desk,
         brokers=control.brokers,
         occupancy=control.occupancy,
+        activators=control.activators,
         view=control.view,
         account=scaler.autoscaler.explain if scaler is not None else lambda _: None,
     )

@@ -81,10 +81,12 @@ class Feed:
         if isinstance(self._from, Follower):
             self._from.count()
 
-    async def start(self, on_change: OnChange, *, running: Callable[[], dict[str, int]] | None = None) -> None:
+    async def start(
+        self, on_change: OnChange, *, running: Callable[[], dict[str, int]] | None = None, activator: str = ""
+    ) -> None:
         """Returns when there is a snapshot, or after 30 s without one: a hop that answers 404 is better than none.
 
-        `running`: requests on pods through this process, by Endpoint.id.
+        `running`: requests on pods through this process, by Endpoint.id. `activator`: its name, if it is one.
         """
         registry = self._ground.registry
         if self._source.snapshot:
@@ -104,6 +106,7 @@ class Feed:
             registry=registry,
             cache=cache,
             running=running,
+            activator=activator,
         )
         self._from = follower
         follower.start()
@@ -205,6 +208,7 @@ async def activator(ground: Ground, options: ActivatorOptions) -> None:
     """Hop 2 alone: gateways send it what they may not count, or cannot serve now."""
     from activator.accept import ActivatorServer
     from activator.settings import ActivatorSettings
+    from activator.subset import Subset
     from dataplane.resources.snapshot import Change
     from launch.datapath import Holding
 
@@ -229,11 +233,14 @@ async def activator(ground: Ground, options: ActivatorOptions) -> None:
         settings=ground.settings.section("activator", ActivatorSettings),
     )
 
+    name = reporter_name("activator")
+    subset = Subset(name)
+
     def apply(snapshot: Snapshot, change: Change) -> None:
-        holding.activator.apply(snapshot, change)
+        holding.activator.apply(*subset.apply(snapshot, change))
         server.apply(snapshot, change)
 
-    await feed.start(apply, running=holding.activator.running)
+    await feed.start(apply, running=holding.activator.running, activator=name)
     link.start()
     checks: dict[str, Check] = {"snapshot": feed.not_ready, "draining": lambda: "draining" if life.ending else ""}
     await _admin(ground, options.admin, checks, feed)

@@ -99,7 +99,10 @@ class Revision(_Value, frozen=True, kw_only=True):
 
 
 class Snapshot(_Value, frozen=True, kw_only=True):
-    """Everything. Keys are `namespace/name`. `generation` grows with every change and never repeats."""
+    """Everything. Keys are `namespace/name`. `generation` grows with every change and never repeats.
+
+    activators: separate ones, sorted; with two or more, each uses its own share of a revision's pods.
+    """
 
     generation: int = 0
     version: int = VERSION
@@ -107,6 +110,7 @@ class Snapshot(_Value, frozen=True, kw_only=True):
     revisions: dict[str, Revision] = {}
     brokers: dict[str, Broker] = {}
     triggers: dict[str, Trigger] = {}
+    activators: tuple[str, ...] = ()
 
 
 class Change(_Value, frozen=True, kw_only=True):
@@ -114,6 +118,7 @@ class Change(_Value, frozen=True, kw_only=True):
 
     compared: found by comparing two whole snapshots, so what it removes need not have been deleted: a control plane
     that lost its memory has nothing either.
+    activators None: as they were.
     """
 
     generation: int
@@ -123,6 +128,7 @@ class Change(_Value, frozen=True, kw_only=True):
     revisions: dict[str, Revision | None] = {}
     brokers: dict[str, Broker | None] = {}
     triggers: dict[str, Trigger | None] = {}
+    activators: tuple[str, ...] | None = None
 
 
 class Running(_Value, frozen=True, kw_only=True):
@@ -147,6 +153,7 @@ def changed(snapshot: Snapshot, change: Change) -> Snapshot:
         revisions=_after({} if fresh else snapshot.revisions, change.revisions),
         brokers=_after({} if fresh else snapshot.brokers, change.brokers),
         triggers=_after({} if fresh else snapshot.triggers, change.triggers),
+        activators=(() if fresh else snapshot.activators) if change.activators is None else change.activators,
     )
 
 
@@ -159,6 +166,7 @@ def difference(old: Snapshot, new: Snapshot) -> Change:
         revisions=_different(old.revisions, new.revisions),
         brokers=_different(old.brokers, new.brokers),
         triggers=_different(old.triggers, new.triggers),
+        activators=None if new.activators == old.activators else new.activators,
     )
 
 
@@ -170,6 +178,7 @@ def full(snapshot: Snapshot) -> Change:
         revisions=dict(snapshot.revisions),
         brokers=dict(snapshot.brokers),
         triggers=dict(snapshot.triggers),
+        activators=snapshot.activators,
     )
 
 

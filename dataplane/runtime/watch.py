@@ -86,14 +86,19 @@ class Follower:
         registry: Registry,
         cache: LastGood | None = None,
         running: Callable[[], dict[str, int]] | None = None,
+        activator: str = "",
     ) -> None:
-        """`running`: requests that this process has on pods, by Endpoint.id; those without any left out."""
+        """`running`: requests that this process has on pods, by Endpoint.id; those without any left out.
+
+        `activator`: its name, when this process is one (Snapshot.activators).
+        """
         self._url = f"{url.rstrip('/')}/dataplane/v1/snapshot"
         self._token = token
         self._on_change = on_change
         self._tasks = tasks
         self._cache = cache
         self._running = running
+        self._activator = activator
         self._counting = asyncio.Event()
         self._meters = SnapshotMeters(registry)
         self._snapshot: Snapshot | None = None
@@ -174,6 +179,8 @@ class Follower:
         query = {"from": str(present)} if present >= 0 else {}
         if self._running is not None:
             query["counts"] = "1"
+        if self._activator:
+            query["activator"] = self._activator
         async with asyncio.timeout_at(loop.time() + _CONNECT_S) as connecting:
             async with session.ws_connect(
                 self._url, params=query, heartbeat=_PING_S, max_msg_size=FRAME_BYTES_MAX
@@ -322,6 +329,7 @@ def shared(old: Snapshot, new: Snapshot) -> tuple[Snapshot, Change]:
         revisions=_reused(old.revisions, new.revisions),
         brokers=_reused(old.brokers, new.brokers),
         triggers=_reused(old.triggers, new.triggers),
+        activators=new.activators,
     )
     return snapshot, difference(old, snapshot)
 

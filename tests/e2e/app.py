@@ -1,6 +1,7 @@
 """The pod of these tests: answers `REVISION VERSION PID NUMBER`, the number counting requests in order of arrival.
 
-`/sleep/MS` answers after that many milliseconds. Standard library only, so that it starts fast.
+`/sleep/MS` answers after that many milliseconds, and adds how many slept here at once, at most, until then. Standard
+library only, so that it starts fast.
 """
 
 import asyncio
@@ -9,6 +10,7 @@ import os
 
 NAME = f"{os.environ.get('K_REVISION', '-')} {os.environ.get('VERSION', '-')} {os.getpid()}"
 NUMBERS = itertools.count()
+ASLEEP = [0, 0]  # now, at most
 
 
 class App(asyncio.Protocol):
@@ -29,15 +31,20 @@ class App(asyncio.Protocol):
             self.data = rest[size:]
             path = head.split(b" ", 2)[1]
             body = f"{NAME} {next(NUMBERS)}".encode()
-            answer = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)
             if path.startswith(b"/sleep/"):
-                asyncio.get_running_loop().call_later(int(path[7:]) / 1000, self.answer, answer)
+                ASLEEP[0] += 1
+                ASLEEP[1] = max(ASLEEP)
+                asyncio.get_running_loop().call_later(int(path[7:]) / 1000, self.wake, body)
             else:
-                self.transport.write(answer)
+                self.answer(body)
 
-    def answer(self, answer):
+    def wake(self, body):
+        self.answer(b"%b %d" % (body, ASLEEP[1]))
+        ASLEEP[0] -= 1
+
+    def answer(self, body):
         if not self.transport.is_closing():
-            self.transport.write(answer)
+            self.transport.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body))
 
 
 async def main():

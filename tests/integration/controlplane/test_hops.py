@@ -96,6 +96,7 @@ async def plane():
         desk=control.desk,
         brokers=control.brokers,
         occupancy=control.occupancy,
+        activators=control.activators,
         view=control.view,
         account=lambda _: None,
     )

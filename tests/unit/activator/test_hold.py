@@ -310,3 +310,30 @@ def test_any_interleaving_loses_no_slot_and_exceeds_no_limit(limit, script):
         if waiting:
             usable = [p for p in bench.hold.pods.values() if p.usable]
             assert all(limit and p.in_flight >= limit for p in usable), "somebody waits while a slot is free"
+
+
+def test_a_limit_that_grows_lets_waiters_go_and_one_that_shrinks_counts_for_what_comes():
+    bench = Bench(pods=1, limit=2)
+    names = [bench.client(i) for i in range(5)]
+    assert [client.name for client in names if client.slot] == [0, 1]
+    bench.limit = 4
+    bench.pods(1)
+    assert bench.order == [2, 3]
+    assert bench.hold.pods["p0"].in_flight == 4
+    bench.limit = 1
+    bench.pods(1)
+    for _ in range(3):
+        bench.hold.leave(bench.hold.pods["p0"], failed=False)
+    assert bench.order == [2, 3]  # four run where one may
+    bench.hold.leave(bench.hold.pods["p0"], failed=False)
+    assert bench.order == [2, 3, 4]
+
+
+@pytest.mark.parametrize(("before", "after"), [(1, 0), (1, 5), (5, 3), (0, 2)])
+def test_the_policy_of_picking_follows_the_limit(before, after):
+    bench = Bench(pods=2, limit=before)
+    bench.client("a")
+    bench.limit = after
+    bench.pods(2)
+    taken = [bench.hold.take("") for _ in range(2 * after or 20)]
+    assert sum(pod is not None for pod in taken) == (2 * after - 1 if after else 20)
