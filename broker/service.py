@@ -223,6 +223,8 @@ class _BrokerRun:
             return
         for key, before in self._triggers.items():
             after = triggers.get(key)
+            if after is before:
+                continue
             if (after is None and key in gone) or (after is not None and _uid(after) != _uid(before)):
                 self._gone[_uid(before)] = None
         self._wanted, self._triggers = broker, triggers
@@ -281,16 +283,20 @@ class _BrokerRun:
         log_ = await self._open(wanted)
         deadline = self._service._clock() + UPDATE_DRAIN_S
         for key in list(self.running):
-            if key not in triggers or _must_resubscribe(self.running[key].trigger, triggers[key]):
+            wants = triggers.get(key)
+            if wants is None or _must_resubscribe(self.running[key].trigger, wants):
                 await self._stop(key, deadline)
         while self._gone:
-            await log_.forget(next(iter(self._gone)))
-            self._gone.popitem()
+            uid = next(iter(self._gone))
+            await log_.forget(uid)
+            self._gone.pop(uid, None)
         self._tell(Reported(kind="broker", key=self._key, uid=wanted.uid, ready=True, durability=self._durability()))
         whole = True
         if self._service._dispatch:
             for key, trigger in triggers.items():
-                whole = await self._run(key, trigger, log_) and whole
+                there = self.running.get(key)
+                if there is None or there.trigger is not trigger:  # a thousand others did not change
+                    whole = await self._run(key, trigger, log_) and whole
         return whole
 
     async def _open(self, wanted: Broker) -> EventLog:
@@ -406,7 +412,11 @@ def _uid(trigger: Trigger) -> str:
 
 
 def _must_resubscribe(before: Trigger, after: Trigger) -> bool:
-    return (before.filters, before.ordered, _uid(before)) != (after.filters, after.ordered, _uid(after))
+    return before is not after and (before.filters, before.ordered, _uid(before)) != (
+        after.filters,
+        after.ordered,
+        _uid(after),
+    )
 
 
 def _not(key: str, trigger: Trigger, reason: str, message: str) -> Reported:

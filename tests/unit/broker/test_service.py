@@ -6,10 +6,12 @@ from collections.abc import Callable
 import pytest
 from msgspec.structs import replace
 
+from broker import service
 from broker.service import BrokerService, log_settings, start_of
 from broker.settings import BrokerSettings
 from broker.store.contract import LogSettings, Start
 from dataplane.errors import ConfigFault, StoreUnavailable
+from dataplane.policy.filters import compile_filters
 from dataplane.resources.snapshot import Snapshot, difference, full
 from dataplane.resources.triggers import Broker, Reported, Target, Trigger
 from dataplane.telemetry.metrics import Registry
@@ -201,6 +203,26 @@ async def test_a_deleted_trigger_is_drained_closed_and_forgotten(world: World):
     await world.until(lambda: log.forgotten == ["uid-t"])
     assert world.runners[0].calls == ["drain", "close"]
     assert log.subscriptions[0].closed
+
+
+async def test_every_deleted_trigger_is_forgotten(world: World):
+    world.change(broker(), trigger("a") | trigger("b") | trigger("c"))
+    await world.until(lambda: world.ready("trigger default/c"))
+    world.change(broker(), {})
+    log = world.store.logs["default/b"]
+    await world.until(lambda: len(log.forgotten) == 3)
+    assert sorted(log.forgotten) == ["uid-a", "uid-b", "uid-c"]
+
+
+async def test_a_change_of_one_trigger_costs_nothing_for_the_others(world: World, monkeypatch: pytest.MonkeyPatch):
+    many = {key: one for n in range(20) for key, one in trigger(f"t{n}").items()}
+    world.change(broker(), many)
+    await world.until(lambda: world.ready("trigger default/t19"))
+    compiled: list[object] = []
+    monkeypatch.setattr(service, "compile_filters", lambda f: compiled.append(f) or compile_filters(f))
+    world.change(broker(), many | trigger("t7", filters=({"exact": {"type": "x"}},)))
+    await world.until(lambda: len(world.store.logs["default/b"].subscriptions) == 21)
+    assert compiled == [({"exact": {"type": "x"}},)]
 
 
 async def test_a_trigger_made_anew_under_its_name_does_not_take_over_the_old_progress(world: World):
