@@ -6,6 +6,8 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+from tests.eventload import History, Producer, Subscriber
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -71,3 +73,36 @@ async def tally(port: int, count: int) -> Counter[bytes]:
     writer.close()
     await writer.wait_closed()
     return found
+
+
+async def test_the_example_of_a_broker_delivers_what_it_accepted(tmp_path: Path):
+    history = History(tmp_path / "history.jsonl")
+    subscriber = Subscriber(history)
+    await subscriber.start()
+    example = str(ROOT / "examples" / "embed" / "events.py")
+    program = await asyncio.create_subprocess_exec(
+        sys.executable, example, "0", str(tmp_path / "events"), f"{subscriber.address}/bill",
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert program.stdout is not None
+    assert program.stdin is not None
+    try:
+        async with asyncio.timeout(30):
+            url = (await program.stdout.readline()).split()[-1].decode()
+            port = int(url.rsplit(":", 1)[1].partition("/")[0])
+            producer = Producer(history, port, "/shop/main", rate=200, connections=4)
+            await asyncio.sleep(0.5)
+            await producer.stop()
+            while history.missing("bill"):
+                await asyncio.sleep(0.02)
+            program.stdin.write(b"\n")
+            assert await program.wait() == 0
+    finally:
+        if program.returncode is None:
+            program.kill()
+            await program.wait()
+        await subscriber.stop()
+        history.close()
+    assert history.acknowledged

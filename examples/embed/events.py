@@ -1,0 +1,54 @@
+"""A broker inside your own program: you say which triggers there are, it keeps events and delivers them.
+
+python3 events.py LISTEN_PORT FOLDER SUBSCRIBER_URL     # e.g. 8082 ./events http://127.0.0.1:9000/
+"""
+
+import asyncio
+import sys
+
+from broker.dispatcher import TriggerConsumer
+from broker.ingress import Ingress
+from broker.journal import Journal
+from broker.meters import DeliveryMeters
+from broker.service import BrokerService
+from broker.settings import BrokerSettings
+from broker.store.sqlite.store import SqliteStore
+from dataplane.clock import SYSTEM
+from dataplane.net.engine import Engine
+from dataplane.resources.snapshot import Snapshot
+from dataplane.resources.triggers import Broker, Target, Trigger
+from dataplane.telemetry.metrics import Registry
+
+
+def view(subscriber: str) -> Snapshot:
+    """Everything the broker knows: one broker, one trigger for orders."""
+    orders = {"filters": ({"exact": {"type": "dev.example.order"}},), "subscriber": Target(url=subscriber)}
+    return Snapshot(
+        brokers={"shop/main": Broker(namespace="shop", name="main")},
+        triggers={"shop/bill": Trigger(namespace="shop", name="bill", broker="main", **orders)},
+    )
+
+
+async def main(port: int, folder: str, subscriber: str) -> None:
+    engine = Engine(loop=asyncio.get_running_loop(), registry=Registry())
+    settings, journal = BrokerSettings(), Journal(facts_max=1000)
+    meters = DeliveryMeters(engine.registry, SYSTEM.wall)
+    service = BrokerService(
+        settings=settings,
+        make_store=lambda kind: SqliteStore(folder),
+        make_runner=lambda *what: TriggerConsumer(engine, *what[:2], settings, what[2], journal, SYSTEM, meters),
+        clock=engine.clock,
+        registry=engine.registry,
+    )
+    service.apply(view(subscriber))
+    await service.settled(10)  # every trigger is subscribed: what is accepted from now on reaches it
+    ingress = Ingress(engine=engine, settings=settings, logs=service.log, clock=SYSTEM, journal=journal)
+    host, port = await ingress.listen("127.0.0.1", port)
+    print(f"POST events to http://{host}:{port}/shop/main", flush=True)
+    await asyncio.to_thread(sys.stdin.readline)  # Enter: stop
+    await ingress.drain()
+    await service.drain()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(int(sys.argv[1]), *sys.argv[2:4]))
