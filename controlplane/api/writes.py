@@ -179,7 +179,9 @@ class Writes:
 
 def denied(kind: Kind, meta: ObjectMeta, errors: tuple[FieldError, ...]) -> status.ApiError:
     """What Knative's webhooks answer for their kinds, and what the API server itself answers for core kinds."""
-    if kind.group:
+    if kind.group.startswith("eventing."):
+        hook = "validation.webhook.eventing.knative.dev"
+    elif kind.group:
         hook = "validation.webhook.serving.knative.dev"
     elif kind.kind == "ConfigMap" and meta.namespace == NAMESPACE:
         hook = "config.webhook.serving.knative.dev"
