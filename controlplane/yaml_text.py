@@ -2,9 +2,9 @@
 
 Path: text of a manifest → [yaml_text] → manifest.py; small values in ConfigMaps → config_data.py.
 
-Kubernetes tools read YAML with go-yaml v2 and turn it into JSON; PyYAML's own resolver differs. So here: `yes`, `on`,
-`y` are booleans, dates and `1:30` are strings, `1e3` is a number, `0123` and `0o17` are octal, keys become strings.
-Documents are split at `---` first, so that one broken document does not hide the mistakes of the next.
+Kubernetes tools read YAML with go-yaml v2 and turn it into JSON; PyYAML's own resolver differs (yaml_scalars.py), and
+keys become strings. Documents are split at `---` first, so that one broken document does not hide the mistakes of the
+next.
 
 Hostile text: events are taken one by one from libyaml (no recursion), and nesting, nodes, and the size after expanding
 aliases are bounded. An alias shares the value that it names, it does not copy it.
@@ -26,6 +26,8 @@ from yaml.events import (
     MappingStartEvent,
     ScalarEvent,
 )
+
+from controlplane.yaml_scalars import CORE, MAYBE, TAGS, resolve
 
 TEXT_BYTES_MAX = 3 * 512 * 1024  # 1.5 MiB, what an API server accepts
 NODES_MAX = 150_000
@@ -253,11 +255,11 @@ class _Composer:
             self._spend(event, 0, "too large")
         text = event.value
         if event.tag is None or event.tag == "!":
-            return resolve(text) if event.implicit[0] and (not text or text[0] in _MAYBE) else text
-        if event.tag not in _TAGS:
+            return resolve(text) if event.implicit[0] and (not text or text[0] in MAYBE) else text
+        if event.tag not in TAGS:
             self._report(event, f"the tag {event.tag!r:.80} is not allowed")
             return text
-        kinds = _TAGS[event.tag]
+        kinds = TAGS[event.tag]
         value: object = text if str in kinds else resolve(text)
         if float in kinds and type(value) is int:
             value = float(value)
@@ -270,7 +272,7 @@ class _Composer:
         if len(stack) >= DEPTH_MAX:
             self._report(event, f"nested deeper than {DEPTH_MAX}")
             raise _Stop
-        if event.tag is not None and event.tag not in ("!", _CORE + "map", _CORE + "seq"):
+        if event.tag is not None and event.tag not in ("!", CORE + "map", CORE + "seq"):
             self._report(event, f"the tag {event.tag!r:.80} is not allowed")
         if stack and isinstance(stack[-1].value, dict) and stack[-1].key is None:
             self._report(event, "a key must be a string")
@@ -375,47 +377,3 @@ class _Composer:
                 return
             self._spend(event, len(value), "too large")
             frame.merges.append(_Made(value, place, 1))
-
-
-_CORE = "tag:yaml.org,2002:"
-_TAGS: dict[str, tuple[type, ...]] = {
-    _CORE + "str": (str,),
-    _CORE + "int": (int,),
-    _CORE + "float": (float,),
-    _CORE + "bool": (bool,),
-    _CORE + "null": (type(None),),
-    _CORE + "timestamp": (str,),
-}
-_MAYBE = frozenset("yYnNtTfFoO~0123456789+-.")
-_WORDS: dict[str, bool | float | None] = {
-    "": None,
-    **dict.fromkeys(("~", "null", "Null", "NULL"), None),
-    **dict.fromkeys(("y", "Y", "yes", "Yes", "YES", "true", "True", "TRUE", "on", "On", "ON"), True),
-    **dict.fromkeys(("n", "N", "no", "No", "NO", "false", "False", "FALSE", "off", "Off", "OFF"), False),
-    **dict.fromkeys((".nan", ".NaN", ".NAN"), float("nan")),
-    **dict.fromkeys((".inf", ".Inf", ".INF", "+.inf", "+.Inf", "+.INF"), float("inf")),
-    **dict.fromkeys(("-.inf", "-.Inf", "-.INF"), float("-inf")),
-}
-_INT = re.compile(r"[-+]?(?:0[xX][0-9a-fA-F]+|0[bB][01]+|0[oO]?[0-7]+|0|[1-9][0-9]*)", re.ASCII)
-_FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?", re.ASCII)
-_NUMBER_CHARS_MAX = 80  # a longer one is no number that anybody can hold
-
-
-def resolve(text: str) -> bool | int | float | str | None:
-    """What a plain scalar is."""
-    if text in _WORDS:
-        return _WORDS[text]
-    if text[0] not in "0123456789+-." or len(text) > _NUMBER_CHARS_MAX:
-        return text
-    plain = text.replace("_", "")
-    if _INT.fullmatch(plain):
-        sign, digits = (-1, plain[1:]) if plain[0] == "-" else (1, plain.removeprefix("+"))
-        octal = len(digits) > 1 and digits[0] == "0" and digits[1].isdecimal()
-        number = sign * (int(digits, 8) if octal else int(digits, 0))
-        if -(2**63) <= number < 2**64:
-            return number
-    if _FLOAT.fullmatch(plain):
-        value = float(plain)
-        if abs(value) != float("inf"):
-            return value
-    return text

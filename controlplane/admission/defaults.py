@@ -20,7 +20,6 @@ from controlplane.knative_settings import Defaults, KnativeConfig
 from dataplane.resources.core import (
     Capabilities,
     Container,
-    IntOrString,
     PodSpec,
     Probe,
     ResourceRequirements,
@@ -31,6 +30,7 @@ from dataplane.resources.core import (
 )
 from dataplane.resources.meta import ObjectMeta
 from dataplane.resources.serving import RevisionSpec, RevisionTemplate, TrafficTarget
+from dataplane.resources.volumes import IntOrString
 
 replace = msgspec.structs.replace
 

@@ -40,8 +40,8 @@ from dataplane.resources.core import (
     EnvVar,
     ResourceRequirements,
     SecurityContext,
-    Volume,
 )
+from dataplane.resources.volumes import Volume
 
 Role = Literal["serving", "sidecar", "init"]
 RESERVED_PORTS = frozenset({8012, 8013, 8022, 9090, 9091, 8008})

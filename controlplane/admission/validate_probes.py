@@ -9,7 +9,8 @@ from collections.abc import Iterator
 
 from controlplane.admission.fielderror import FieldError, disallowed, invalid, none_of, other, out_of_bounds, several_of
 from controlplane.admission.fields import set_fields
-from dataplane.resources.core import IntOrString, Probe
+from dataplane.resources.core import Probe
+from dataplane.resources.volumes import IntOrString
 
 _HANDLERS = {"exec": "exec", "grpc": "grpc", "http_get": "httpGet", "tcp_socket": "tcpSocket"}
 _INT32_MAX = 2**31 - 1

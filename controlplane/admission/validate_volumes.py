@@ -23,14 +23,8 @@ from controlplane.admission.fielderror import (
 from controlplane.admission.names import dns1123_label
 from controlplane.go_text import QUANTITY_HELP, parse_quantity
 from controlplane.knative_settings import Features
-from dataplane.resources.core import (
-    DownwardAPIVolumeFile,
-    EmptyDirVolumeSource,
-    KeyToPath,
-    Volume,
-    VolumeMount,
-    VolumeProjection,
-)
+from dataplane.resources.core import VolumeMount
+from dataplane.resources.volumes import DownwardAPIVolumeFile, EmptyDirVolumeSource, KeyToPath, Volume, VolumeProjection
 
 _FLAG = "kubernetes.podspec-volumes-"
 _PVC, _PVC_WRITE = "kubernetes.podspec-persistent-volume-claim", "kubernetes.podspec-persistent-volume-write"

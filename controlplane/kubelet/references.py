@@ -14,8 +14,9 @@ from collections.abc import Callable
 from controlplane.go_text import parse_quantity
 from controlplane.kubelet.refusal import CONFIG_ERROR, NotRunnable
 from controlplane.store.contract import Key
-from dataplane.resources.core import ConfigMap, Container, ObjectFieldSelector, Pod, ResourceFieldSelector, Secret
+from dataplane.resources.core import ConfigMap, Container, Pod, Secret
 from dataplane.resources.meta import Resource
+from dataplane.resources.volumes import ObjectFieldSelector, ResourceFieldSelector
 
 Get = Callable[[Key], Resource | None]
 _SUBSCRIPT = re.compile(r"metadata\.(labels|annotations)\['([^']*)'\]")

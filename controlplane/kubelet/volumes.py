@@ -13,14 +13,8 @@ from typing import NamedTuple
 from controlplane.go_text import parse_quantity
 from controlplane.kubelet.references import References
 from controlplane.kubelet.refusal import CONFIG_ERROR, NotRunnable
-from dataplane.resources.core import (
-    Container,
-    DownwardAPIVolumeFile,
-    KeyToPath,
-    Volume,
-    VolumeMount,
-    VolumeProjection,
-)
+from dataplane.resources.core import Container, VolumeMount
+from dataplane.resources.volumes import DownwardAPIVolumeFile, KeyToPath, Volume, VolumeProjection
 
 FILE_MODE = 0o644
 

@@ -8,15 +8,13 @@ import pytest
 from controlplane.kubelet import usage
 from dataplane.resources.core import (
     Capabilities,
-    ConfigMapVolumeSource,
     Container,
-    EmptyDirVolumeSource,
     ResourceRequirements,
     SeccompProfile,
     SecurityContext,
-    Volume,
     VolumeMount,
 )
+from dataplane.resources.volumes import ConfigMapVolumeSource, EmptyDirVolumeSource, Volume
 
 SCRATCH = Volume(name="scratch", empty_dir=EmptyDirVolumeSource(size_limit="1Mi"))
 MOUNT = (VolumeMount(name="scratch", mount_path="/scratch"),)

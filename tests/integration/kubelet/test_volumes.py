@@ -7,17 +7,15 @@ import os
 import pytest
 from msgspec.structs import replace
 
-from dataplane.resources.core import (
+from dataplane.resources.core import Container, Secret, VolumeMount
+from dataplane.resources.meta import ObjectMeta
+from dataplane.resources.volumes import (
     ConfigMapVolumeSource,
-    Container,
     EmptyDirVolumeSource,
     KeyToPath,
-    Secret,
     SecretVolumeSource,
     Volume,
-    VolumeMount,
 )
-from dataplane.resources.meta import ObjectMeta
 
 BOTH = pytest.mark.parametrize(
     "node", [{}, {"no_mounts": "switched off by the test"}], indirect=True, ids=["mounted", "rewritten"]

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controlplane import yaml_text
-from controlplane.yaml_text import documents, resolve
+from controlplane.yaml_scalars import resolve
+from controlplane.yaml_text import documents
 
 
 def value(text):

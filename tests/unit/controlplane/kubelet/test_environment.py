@@ -17,14 +17,13 @@ from dataplane.resources.core import (
     EnvVarSource,
     EnvVarSourceRef,
     LocalObjectReference,
-    ObjectFieldSelector,
     Pod,
     PodSpec,
-    ResourceFieldSelector,
     ResourceRequirements,
     Secret,
 )
 from dataplane.resources.meta import ObjectMeta
+from dataplane.resources.volumes import ObjectFieldSelector, ResourceFieldSelector
 
 META = ObjectMeta(
     name="pod-1",

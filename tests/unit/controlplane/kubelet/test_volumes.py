@@ -9,25 +9,22 @@ from hypothesis import strategies as st
 from controlplane.kubelet.references import References
 from controlplane.kubelet.refusal import NotRunnable
 from controlplane.kubelet.volumes import File, Placed, content, place, rewrite, variable
-from dataplane.resources.core import (
-    ConfigMap,
+from dataplane.resources.core import ConfigMap, Pod, Secret, VolumeMount
+from dataplane.resources.meta import ObjectMeta
+from dataplane.resources.volumes import (
     ConfigMapVolumeSource,
     DownwardAPIProjection,
     DownwardAPIVolumeFile,
     EmptyDirVolumeSource,
     KeyToPath,
     ObjectFieldSelector,
-    Pod,
     ProjectedItem,
     ProjectedVolumeSource,
-    Secret,
     SecretVolumeSource,
     ServiceAccountTokenProjection,
     Volume,
-    VolumeMount,
     VolumeProjection,
 )
-from dataplane.resources.meta import ObjectMeta
 
 STORE = {
     ("ConfigMap", "cm"): ConfigMap(data={"a": "1", "b": "2"}, binary_data={"c": base64.b64encode(b"\0").decode()}),
