@@ -78,6 +78,11 @@ class Activator:
             raise NoCapacity
         return hold.wait(waiter, deadline=deadline, size_bytes=size_bytes)
 
+    def grow(self, revision: str, waiter: Waiter, size_bytes: int) -> None:
+        hold = self._holds.get(revision)
+        if hold is not None:
+            hold.grow(waiter, size_bytes)
+
     def abandon(self, revision: str, waiter: Waiter) -> None:
         hold = self._holds.get(revision)
         if hold is not None:

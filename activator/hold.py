@@ -135,6 +135,16 @@ class Hold:
             self._demand(self, True)
         return not any(pod.listed and (pod.ready or pod.sidecar) for pod in self.pods.values())
 
+    def grow(self, waiter: Waiter, size_bytes: int) -> None:
+        """The waiter has sent more, which is held with it. Raises QueueFull; its place stays until it is abandoned."""
+        place = self._waiting.get(waiter)
+        if place is None:
+            return
+        if self._bytes.waiting + size_bytes > self._settings.bytes_max:
+            raise QueueFull
+        self._waiting[waiter] = place._replace(size_bytes=place.size_bytes + size_bytes)
+        self._bytes.waiting += size_bytes
+
     def abandon(self, waiter: Waiter) -> None:
         """The waiter left."""
         if waiter in self._waiting:

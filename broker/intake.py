@@ -108,6 +108,8 @@ class Intake:
 
     # ---- connection → us ------------------------------------------------------------------------
 
+    def on_ahead(self, size_bytes: int) -> None: ...
+
     def on_client_gone(self, error: DataplaneError | None) -> None:
         self._connection = None
         if not self.records:

@@ -5,6 +5,7 @@
     │   ├── BadRequest            400  malformed framing or header; `reason` says which rule
     │   ├── VersionNotSupported   505
     │   ├── NotImplementedCoding  501  a well-formed transfer coding that we do not speak
+    │   ├── MethodNotImplemented  501  a method that nobody has registered
     │   ├── MethodNotAllowed      405  CONNECT
     │   ├── ExpectationFailed     417
     │   ├── TargetTooLong         414
@@ -77,6 +78,10 @@ class VersionNotSupported(ClientFault):
 
 class NotImplementedCoding(ClientFault):
     code, status = "transfer_coding_not_implemented", 501
+
+
+class MethodNotImplemented(ClientFault):
+    code, status = "method_not_implemented", 501
 
 
 class MethodNotAllowed(ClientFault):

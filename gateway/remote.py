@@ -72,6 +72,9 @@ class RemoteAdmission:
         """Only reached without activators: everybody who has one is sent there."""
         raise NoCapacity
 
+    def grow(self, revision: str, waiter: Waiter, size_bytes: int) -> None:
+        pass
+
     def abandon(self, revision: str, waiter: Waiter) -> None:
         pass
 

@@ -36,6 +36,8 @@ class Waiting:
 
     def on_body(self, data: bytes, last: bool) -> None: ...
 
+    def on_ahead(self, size_bytes: int) -> None: ...
+
     def on_client_gone(self, error: DataplaneError | None) -> None:
         if self._connection is not None:
             self._connection = None

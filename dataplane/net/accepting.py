@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 from dataplane.errors import DataplaneError
+from dataplane.net.leaving import Leaving
 from dataplane.net.timers import Timers
 from dataplane.telemetry.metrics import Cell, Registry
 from dataplane.wire.headers import FieldTable
@@ -26,12 +27,18 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     idle_s: float = 60.0  # keep-alive without a request
     write_stall_s: float = 30.0  # response bytes waiting for the client
     body_stall_s: float = 30.0  # no byte of a request body that we are ready to read
+    body_bytes_s: float = 240.0  # of such a body, on average over …
+    body_window_s: float = 10.0
 
 
 class Exchange(Protocol):
     """What handles one request (net/relay.py). Called on the loop; must not block and must not raise."""
 
     def on_body(self, data: bytes, last: bool) -> None: ...
+
+    def on_ahead(self, size_bytes: int) -> None:
+        """The client has sent so much more, which waits for the end of this exchange."""
+        ...
 
     def on_client_gone(self, error: DataplaneError | None) -> None:
         """The client left, or broke its framing (`error`). Nothing can be sent any more."""
@@ -81,3 +88,4 @@ class Accepting(msgspec.Struct, frozen=True, kw_only=True):
     opened: Callable[["ServerConnection"], bool]  # False: over a connection limit, refuse
     closed: Callable[["ServerConnection"], None]
     clock: Callable[[], float]
+    leaving: Leaving | None = None  # None: connections without a socket

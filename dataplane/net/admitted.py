@@ -65,6 +65,20 @@ class Admitted(Relay):
         self.held = False
         self.give_up(error)
 
+    # ---- client → us -----------------------------------------------------------------------------
+
+    def on_ahead(self, size_bytes: int) -> None:
+        if self.held:
+            try:
+                self.admission.grow(self.revision, self, size_bytes)
+            except DataplaneError as error:
+                self.give_up(error)
+
+    def on_body(self, data: bytes, last: bool) -> None:
+        if self.held:
+            self.on_ahead(len(data))
+        Relay.on_body(self, data, last)
+
     # ---- relay → us -------------------------------------------------------------------------------
 
     def _again(self) -> None:

@@ -5,6 +5,7 @@ import asyncio
 import random
 from collections.abc import Callable
 
+from dataplane.net.leaving import Leaving
 from dataplane.net.pool import Pool, PoolSettings
 from dataplane.net.tasks import Tasks
 from dataplane.net.timers import Timers
@@ -15,7 +16,7 @@ from dataplane.telemetry.metrics import Cell, Registry
 class Engine:
     """One per loop. `random` is the process's generator: splits, pod choice and jitter draw from it."""
 
-    __slots__ = ("clock", "loop", "pool", "random", "registry", "retries", "retry_budget", "tasks", "timers")
+    __slots__ = ("clock", "leaving", "loop", "pool", "random", "registry", "retries", "retry_budget", "tasks", "timers")
 
     def __init__(
         self,
@@ -29,6 +30,7 @@ class Engine:
         self.clock: Callable[[], float] = loop.time
         self.registry = registry
         self.timers = Timers(loop)
+        self.leaving = Leaving(loop)
         self.pool = Pool(loop=loop, timers=self.timers, settings=pool or PoolSettings(), registry=registry)
         self.random: Callable[[], float] = (rng or random.Random()).random
         self.retry_budget = RetryBudget()
@@ -38,3 +40,4 @@ class Engine:
     async def close(self) -> None:
         await self.tasks.close()
         await self.pool.close()
+        self.leaving.close()

@@ -61,6 +61,7 @@ class Listener:
             opened=self._opened,
             closed=self._closed,
             clock=engine.clock,
+            leaving=engine.leaving,
         )
 
     def __len__(self) -> int:

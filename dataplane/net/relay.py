@@ -62,24 +62,27 @@ class Relay:
         self.up: ClientConnection | None = None
         self.origin: Origin = ("", 0)
         self.head = b""
-        self.kept: list[bytes] | None = None
-        self.kept_bytes = 0
-        self.body_bytes = 0
         self.dialling = self.wrote = self.chunked_out = self.close_after = self.retrying = False
         self.extra = b""
         self.renew()
 
     def renew(self) -> None:
         """Begin with the request that `down` has now. What is not set here the common way leaves as it was made."""
-        request = self.request
+        request, down = self.request, self.down
+        self.kept: list[bytes] | None = None
+        self.kept_bytes = self.body_bytes = 0
         self.body_done = request.content_length <= 0 and not request.chunked
+        if not self.body_done and (body := down.take_body()):
+            self.kept = [body]
+            self.kept_bytes = self.body_bytes = len(body)
+            self.body_done = True
         self.started = self.over = False
         self.attempt = self.status = 0
         self.total_at = self.start_at = NEVER
         self.idle_s = 0.0
         self.arrived = self.touched = self._clock()
         self._budget.active += 1
-        self.down.exchange = self
+        down.exchange = self
 
     # ---- the hop's part -------------------------------------------------------------------
 
@@ -196,6 +199,8 @@ class Relay:
             self._keep(data)
         up.write(data)
 
+    def on_ahead(self, size_bytes: int) -> None: ...
+
     def on_client_gone(self, error: DataplaneError | None) -> None:
         if self.over:
             return
@@ -239,11 +244,7 @@ class Relay:
         if self.extra or down.draining or not request.keep_alive or not request.minor:
             response = self._amended(response)
         down.send(response)
-        if (
-            self.attempt == 1
-            and self.body_done
-            and not (self.body_bytes or down.blocked or connection.blocked or request.upgrade)
-        ):
+        if self.attempt == 1 and self.body_done and not (down.blocked or connection.blocked or request.upgrade):
             # The common end, written out: nothing of this request is left anywhere.
             self.over = True
             self.up = None
@@ -326,13 +327,15 @@ class Relay:
     def _send(self, up: ClientConnection) -> None:
         self.up = up
         self.wrote = True
-        request = self.request
+        request, data = self.request, self.head
         if self.kept:
-            up.send(self, b"".join((self.head, *self.kept)), bodyless=request.method == b"HEAD")
-            if request.method not in IDEMPOTENT:
+            data = b"".join((data, *self.kept))
+            if request.method not in IDEMPOTENT or self.kept_bytes > REPLAY_BYTES_MAX:
                 self.kept = None
+        if request.method == b"HEAD":
+            up.send(self, data, bodyless=True)
         else:
-            up.send(self, self.head, bodyless=request.method == b"HEAD")
+            up.relay(self, data)
         if not self.body_done:
             self.down.want_continue()
             self.down.resume_body()

@@ -26,13 +26,15 @@ from dataplane.errors import BadRequest, DataplaneError, RequestTimeout
 from dataplane.net.accepting import Accepting, Exchange
 from dataplane.net.closing import half_close, will_reset
 from dataplane.net.timers import NEVER
-from dataplane.wire.chunked import ChunkScanner
+from dataplane.policy.pace import Pace
+from dataplane.wire.body import RequestBody
 from dataplane.wire.headers import Headers
 from dataplane.wire.http1_out import CONTINUE, failure, response
 from dataplane.wire.http1_request import RequestReader
 
 DRAIN_BYTES_MAX = 64 * 1024  # of a body that nobody wants, before the connection is closed instead (GW-14, GW-15)
-LOOK_S = 0.5  # how often a client from which we do not read now is looked after
+LOOK_S = 0.05  # how often a client from which we do not read is looked after …
+LOOKS_MAX = 100  # … while there are no more of them: then less often, so that a crowd costs no more than these
 _TCP_CLOSE = 7  # linux/tcp_states.h: it was reset
 LINGER_S = 1.0  # how long the client may take to read an error before the socket is closed under it
 WRITE_HIGH_BYTES = 256 * 1024  # GW-25: at most this much is buffered towards a slow reader
@@ -56,7 +58,8 @@ class ServerConnection(asyncio.Protocol):
     __slots__ = (
         "_accepting", "_clock", "_handler", "_idle_s", "_requests",
         "_transport", "_reader_paused", "_tail", "_unread",  # bytes
-        "_left", "_scanner", "_drained", "_body_at", "_saw_eof", "ahead_bytes",  # the message being received
+        "_body", "_pace", "_ahead", "_drained", "ahead_bytes",  # the message being received
+        "_saw_eof", "_half_closed", "_watched",
         "_deadline", "_stalled_at", "_owes_turn",
         "wake", "turn", "request", "exchange", "peer", "blocked", "draining", "forwarded_for", "forwarded_line",
         "spare",
@@ -74,13 +77,15 @@ class ServerConnection(asyncio.Protocol):
         self._reader_paused = False
         self._tail = b""  # the last bytes of an unfinished head, to find a blank line across a cut
         self._unread = b""  # arrived before its turn
-        self._left = 0  # bytes of a sized body still to come
-        self._scanner: ChunkScanner | None = None
+        self._body: RequestBody  # while it comes
+        self._pace: Pace
+        self._ahead = b""  # the whole body, when it came with its head and nobody has taken it yet
         self._drained = 0
         self._deadline = NEVER
         self._stalled_at = NEVER
-        self._body_at = 0.0  # when the body last moved, or we began to read it again
         self._saw_eof = False
+        self._half_closed = False  # its FIN has come, even if it stands behind what we have not read
+        self._watched = -1  # the descriptor, while net/leaving.py waits for the client to leave
         self._owes_turn = False  # finished, but the client must read the answer before its next request is looked at
         self.ahead_bytes = 0  # what came in one piece with the head of the current request
         self.wake = NEVER  # owned by Timers
@@ -129,8 +134,7 @@ class ServerConnection(asyncio.Protocol):
             assert self.exchange is not None
             self.exchange.on_body(data, False)
         elif turn is _BUSY:
-            self._unread += data
-            self._pause()
+            self._wait_its_turn(data)
         elif turn is _LINGER:
             self._drained += len(data)
             if self._drained > DRAIN_BYTES_MAX:
@@ -139,12 +143,13 @@ class ServerConnection(asyncio.Protocol):
     def eof_received(self) -> bool:
         """True keeps our half open: a client may close its side after a whole request and still read (GW-24)."""
         turn = self.turn
-        self._saw_eof = True
+        self._saw_eof = self._half_closed = True
         if turn is _BUSY and self.exchange is not None:
             self.exchange.on_client_eof()
             if self.turn is _CLOSED:
                 return False
-            self._wake_by(self._accepting.clock() + LOOK_S)  # its real close would send nothing more
+            self._watch()
+            self._wake_by(self._clock() + LOOK_S)
             return True
         if turn is _TUNNEL:
             assert self.exchange is not None
@@ -156,6 +161,7 @@ class ServerConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         accepting = self._accepting
         accepting.timers.forget(self)
+        self._unwatch()
         refused = self.turn is _CLOSED and not self.peer
         self.turn = _CLOSED
         if not refused:
@@ -166,7 +172,7 @@ class ServerConnection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self.blocked = True
-        self._stalled_at = self._accepting.clock() + self._accepting.limits.write_stall_s
+        self._stalled_at = self._clock() + self._accepting.limits.write_stall_s
         self._wake_by(self._stalled_at)
         if self.exchange is not None:
             self.exchange.on_client_blocked()
@@ -201,7 +207,7 @@ class ServerConnection(asyncio.Protocol):
             if cut == 0:
                 self._tail = (self._tail + data)[-3:]
                 limits = self._accepting.limits
-                if request.started and self._deadline > (by := self._accepting.clock() + limits.head_s):
+                if request.started and self._deadline > (by := self._clock() + limits.head_s):
                     self._deadline = by
                     self._wake_by(by)
                 return
@@ -217,69 +223,60 @@ class ServerConnection(asyncio.Protocol):
         """The head is whole: whose turn it is now, then the hop, then what already came of the body. Returns what
         belongs to the next request, if that can be read now."""
         request = self.request
-        self._accepting.meters.requests.v += 1
+        self._requests.v += 1
         self._deadline = NEVER
-        if request.content_length > 0:
-            self._left = request.content_length
-            self.turn = _BODY
-        elif request.chunked:
-            self._scanner = ChunkScanner()
-            self.turn = _BODY
-        else:
-            self.turn = _BUSY
+        self.turn = _BUSY
         self.ahead_bytes = len(rest)
-        if self.turn is _BODY:
-            self._body_at = self._accepting.clock()
-            self._wake_by(self._body_at + self._accepting.limits.body_stall_s)
+        length = request.content_length
+        if request.chunked or length > len(rest):
+            self.turn = _BODY
+            self._body = RequestBody(length)
+            limits, now = self._accepting.limits, self._clock()
+            self._pace = pace = Pace(
+                now, stall_s=limits.body_stall_s, bytes_s=limits.body_bytes_s, window_s=limits.body_window_s
+            )
+            self._wake_by(pace.due(now))
+        elif length > 0:
+            self._ahead, rest = rest[:length], rest[length:]
         self._handler(self)
+        if self._ahead and (ahead := self.take_body()) and self.exchange is not None:
+            self.exchange.on_body(ahead, True)
         turn = self.turn
         if not rest or turn is _IDLE:
             return rest
         if turn is _BODY or turn is _DRAIN:
             self._on_body(rest)
         elif turn is _BUSY:
-            self._unread = rest
-            self._pause()
+            self._wait_its_turn(rest)
         elif turn is _TUNNEL:
             assert self.exchange is not None
             self.exchange.on_body(rest, False)
         return b""
 
+    def _wait_its_turn(self, data: bytes) -> None:
+        self._unread += data
+        self._pause()
+        if self.exchange is not None:
+            self.exchange.on_ahead(len(data))
+
     def _on_body(self, data: bytes) -> None:
-        scanner = self._scanner
-        self._body_at = self._accepting.clock()
-        if scanner is None:
-            size = len(data)
-            if size > self._left:
-                piece, rest = data[: self._left], data[self._left :]
-            else:
-                piece, rest = data, b""
-            self._left -= len(piece)
-            last = self._left == 0
-        else:
-            out: list[bytes] = []
-            try:
-                used = scanner.feed(data, out)
-            except DataplaneError as error:
-                self._broken_body(error)
-                return
-            piece = out[0] if len(out) == 1 else b"".join(out)
-            rest = data[used:]
-            last = scanner.done
-            if last:
-                self._scanner = None
+        try:
+            payload, rest, last = self._body.feed(data)
+        except DataplaneError as error:
+            self._broken_body(error)
+            return
+        self._pace.moved(self._clock(), len(data))
         if self.turn is _DRAIN:
-            self._on_unwanted(len(piece), last, rest)
+            self._on_unwanted(len(payload), last, rest)
             return
         if last:
             self.turn = _BUSY
             if rest:
-                self._unread = rest
-                self._pause()
+                self._wait_its_turn(rest)
             else:
                 self._resume()  # whoever waits with a whole request must be seen leaving (GW-23, AC-02)
-        if self.exchange is not None and (piece or last):
-            self.exchange.on_body(piece, last)
+        if self.exchange is not None and (payload or last):
+            self.exchange.on_body(payload, last)
 
     def _on_unwanted(self, size_bytes: int, last: bool, rest: bytes) -> None:
         self._drained += size_bytes
@@ -327,12 +324,12 @@ class ServerConnection(asyncio.Protocol):
             else:
                 self._close()
         elif turn is _BODY:
-            if not keep or self._saw_eof or self._scanner is not None or self._left > DRAIN_BYTES_MAX:
+            if not keep or self._saw_eof or not 0 <= self._body.left_bytes <= DRAIN_BYTES_MAX:
                 self._linger()
             else:
                 self.turn = _DRAIN
                 self._drained = 0
-                self._deadline = self._accepting.clock() + LINGER_S
+                self._deadline = self._clock() + LINGER_S
                 self._wake_by(self._deadline)
                 self._resume()
 
@@ -378,6 +375,11 @@ class ServerConnection(asyncio.Protocol):
         self._transport.write(failure(error))
         self.turn = _CLOSED
         self._transport.close()
+
+    def take_body(self) -> bytes:
+        """The whole body of the current request, if it came with the head; whoever does not ask is given it later."""
+        ahead, self._ahead = self._ahead, b""
+        return ahead
 
     def want_continue(self) -> None:
         """We are ready for the body of a request that asked first (RFC 9110 §10.1.1)."""
@@ -462,33 +464,66 @@ class ServerConnection(asyncio.Protocol):
             then = self.exchange.on_deadline(now)
             if self.turn is _BODY:
                 then = min(then, self._body_due(now))
-            if (self._reader_paused and self.turn < _LINGER) or (self._saw_eof and self.turn is _BUSY):
-                then = min(then, self._look(now))
+            if (self._half_closed or self._reader_paused) and self.turn < _LINGER:
+                self._watch()
+                if self.turn is not _TUNNEL:
+                    then = min(then, self._look(now))
             if self.turn is not _CLOSED and then != NEVER:
                 self._wake_by(then)
         if self.wake == NEVER and self.turn is not _CLOSED:
             self._wake_by(min(now + self._accepting.limits.idle_s, self._stalled_at))
 
     def _body_due(self, now: float) -> float:
-        """When the next byte of the body must be here; the request ends when it is late (GW-26)."""
-        stall_s = self._accepting.limits.body_stall_s
-        due = now + stall_s if self._reader_paused else self._body_at + stall_s
-        if now >= due:
+        """When the body is asked after again; the request ends when it comes too slowly (GW-26)."""
+        if self._reader_paused:
+            return now + self._accepting.limits.body_stall_s
+        due = self._pace.due(now)
+        if due <= now:
             self._broken_body(RequestTimeout())
             return NEVER
         return due
 
-    def _look(self, now: float) -> float:
-        """Nobody tells us about a client that leaves while we do not read from it: ask the kernel (GW-23, AC-02)."""
-        sock, exchange = self.socket(), self.exchange
-        if sock is None or exchange is None or sock.family == socket.AF_UNIX:
-            return NEVER
-        if sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == _TCP_CLOSE:
+    def _watch(self) -> None:
+        """Nobody tells us about a client that leaves while we do not read from it, but the kernel knows (GW-23)."""
+        sock, leaving = self.socket(), self._accepting.leaving
+        if sock is not None and leaving is not None and self._watched < 0 and sock.family != socket.AF_UNIX:
+            self._watched = sock.fileno()
+            leaving.watch(self._watched, self._on_left, fin=not self._half_closed)
+
+    def _unwatch(self) -> None:
+        if self._watched >= 0:
+            assert self._accepting.leaving is not None
+            self._accepting.leaving.forget(self._watched, self._on_left)
+            self._watched = -1
+
+    def _on_left(self) -> None:
+        self._watched = -1
+        if self.exchange is None or self.turn >= _LINGER:
+            return
+        if self._was_reset():
+            exchange = self.exchange
             self.cut()
             exchange.on_client_gone(None)
-        elif self.turn is not _TUNNEL:
-            exchange.on_client_eof()  # its FIN may stand behind what we do not read
-        return now + LOOK_S
+            return
+        self._half_closed = True
+        self._watch()
+        if self.turn is not _TUNNEL:
+            self._wake_by(self._look(self._clock()))
+
+    def _look(self, now: float) -> float:
+        """What the kernel does not tell: a FIN behind bytes that we do not take; a close after a FIN (net/peer.py)."""
+        if self.exchange is not None:
+            self.exchange.on_client_eof()
+        if self.turn is _CLOSED:
+            return NEVER
+        leaving = self._accepting.leaving
+        return now + LOOK_S * max(1.0, len(leaving) / LOOKS_MAX if leaving is not None else 0.0)
+
+    def _was_reset(self) -> bool:
+        sock = self.socket()
+        if sock is None or sock.family == socket.AF_UNIX:
+            return False
+        return sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == _TCP_CLOSE
 
     def _cut_slow_client(self) -> None:
         self._accepting.meters.rejected("write_stalled").v += 1
@@ -505,10 +540,12 @@ class ServerConnection(asyncio.Protocol):
         self._unread = b""
         self.turn = _IDLE
         self.request.reset()
-        self._deadline = self._accepting.clock() + self._accepting.limits.idle_s
+        self._deadline = self._clock() + self._accepting.limits.idle_s
         paused, self._reader_paused = self._reader_paused, False
         if data:
             self._on_head(data)
+        if paused:
+            self._unwatch()
         if paused and not self._reader_paused and not self._transport.is_closing():
             self._transport.resume_reading()  # nobody asked anew to wait
 
@@ -521,7 +558,7 @@ class ServerConnection(asyncio.Protocol):
         if self._saw_eof or self._transport.is_closing():
             self._close()
             return
-        self._deadline = self._accepting.clock() + LINGER_S
+        self._deadline = self._clock() + LINGER_S
         half_close(self._transport)
         self._wake_by(self._deadline)
         self._resume()
@@ -529,7 +566,7 @@ class ServerConnection(asyncio.Protocol):
     def _close(self) -> None:
         """Flush and close; a client that does not read what is left is cut (GW-26)."""
         self.turn = _CLOSED
-        self._deadline = self._accepting.clock() + self._accepting.limits.write_stall_s
+        self._deadline = self._clock() + self._accepting.limits.write_stall_s
         self._transport.close()
         self._wake_by(self._deadline)
 
@@ -542,12 +579,14 @@ class ServerConnection(asyncio.Protocol):
             self._reader_paused = True
             self._transport.pause_reading()
             if self.exchange is not None:
-                self._wake_by(self._accepting.clock() + LOOK_S)
+                self._wake_by(self._clock() + LOOK_S)
 
     def _resume(self) -> None:
         if self._reader_paused:
             self._reader_paused = False
-            self._body_at = self._accepting.clock()
+            self._unwatch()
+            if self.turn is _BODY:
+                self._pace.restart(self._clock())
             if not self._transport.is_closing():
                 self._transport.resume_reading()
 

@@ -49,6 +49,8 @@ class Tunnel:
             self._touched = self._clock()
             self._up.write(data)
 
+    def on_ahead(self, size_bytes: int) -> None: ...
+
     def on_client_gone(self, error: DataplaneError | None) -> None:
         self._end(error or ClientGone())
 

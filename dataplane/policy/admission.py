@@ -42,6 +42,10 @@ class Admission(Protocol):
         """
         ...
 
+    def grow(self, revision: str, waiter: Waiter, size_bytes: int) -> None:
+        """The waiter holds so much more. Raises DataplaneError: too much; it still waits."""
+        ...
+
     def abandon(self, revision: str, waiter: Waiter) -> None:
         """The client left while waiting."""
         ...

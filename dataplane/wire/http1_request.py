@@ -26,6 +26,7 @@ from dataplane.errors import (
     ExpectationFailed,
     HeadersTooLarge,
     MethodNotAllowed,
+    MethodNotImplemented,
     NotImplementedCoding,
     TargetTooLong,
     VersionNotSupported,
@@ -40,11 +41,10 @@ from dataplane.wire.headers import (
 )
 from dataplane.wire.http1_repeat import Field as Repeated
 from dataplane.wire.http1_repeat import Repeat, repeat
+from dataplane.wire.target import normal_target
 
 TARGET_BYTES_MAX = 8 * 1024
 FIELD_BYTES_MAX = 16 * 1024
-LINES_MAX = 1024  # remembered request lines: clients ask for the same few things again and again
-LINE_BYTES_MAX = 128
 READ_BYTES_MAX = 8 * 1024
 BLOCK_BYTES_MAX = 2 * 1024  # of the fields of the last head, kept per connection
 LESSONS_MAX = 4  # how often a connection may show that what it repeats is something else
@@ -72,8 +72,6 @@ _LINE = re.compile(rb"(GET|HEAD|POST|PUT|DELETE|PATCH|OPTIONS) (/[!-\"$-~]*+) HT
 _VERSION = re.compile(rb" HTTP/[0-9]\.[0-9]")
 _CLOSE_TOKENS = frozenset((b"close", b"keep-alive", b"upgrade", b""))
 
-_SOUND: set[bytes] = set()
-
 
 class _Into:
     """llhttp's listener: each field goes into a dictionary, and no frame of Python is made for it."""
@@ -94,7 +92,7 @@ class RequestReader:
 
     __slots__ = (
         "_actions", "_ascii", "_block", "_fed", "_fields", "_fields_max", "_head_bytes_max", "_head_done",
-        "_learn", "_lessons", "_line", "_out", "_parser", "_repeat", "_repeats",
+        "_learn", "_lessons", "_line", "_out", "_parser", "_repeat", "_repeats", "_token",
         "chunked", "content_length", "expect_continue", "host", "host_key", "keep_alive", "lines", "method", "minor",
         "seen", "size_bytes", "started", "target", "trusted", "upgrade",
     )  # fmt: skip
@@ -121,6 +119,7 @@ class RequestReader:
         self.started = False  # some of a head has arrived, but not all
         self._block: bytes | None = None  # fields of the last head that was read(); what they said stands
         self._ascii = True
+        self._token = b""  # the method as far as it came
         self._line: bytes | None = b""  # the request line as far as it came; None: seen and sound
         self.size_bytes = 0
         self._head_done = False
@@ -150,7 +149,13 @@ class RequestReader:
             elif not self._read_fields(head, block):
                 return False
         self.size_bytes = len(head)
-        self.method, self.target = line.groups()
+        self.method, target = line.groups()
+        if b"%" in target or b"/." in target:
+            try:
+                target = normal_target(target)
+            except BadRequest:
+                return False
+        self.target = target
         return True
 
     def _read_fields(self, head: bytes, block: bytes) -> bool:
@@ -298,6 +303,8 @@ class RequestReader:
             host = b""
         if self.target[:1] != b"/" or self.method == b"CONNECT":
             host = self._other_form(host)
+        if self.target != b"*":
+            self.target = normal_target(self.target)
         self.host = host
         if host:
             self.host_key = normal_host(host)
@@ -396,9 +403,6 @@ class RequestReader:
         end = data.find(b"\r\n")
         if end > 0 and not self._line:
             line = data[:end]
-            if line in _SOUND:
-                self._line = None
-                return
         else:
             whole = (self._line or b"") + data
             while whole[:2] == b"\r\n":
@@ -406,14 +410,14 @@ class RequestReader:
             line, separator, _ = whole.partition(b"\r\n")
             if not separator:
                 self._line = whole[: TARGET_BYTES_MAX * 2]
+                self._token = whole.partition(b" ")[0]
                 return
         self._line = None
+        self._token = line.partition(b" ")[0]
         if line.count(b" ") != 2 or line[0] < 0x21 or b"#" in line:
             raise BadRequest("request_line")
         version = line[-9:]
         if version == b" HTTP/1.1":
-            if len(_SOUND) < LINES_MAX and len(line) <= LINE_BYTES_MAX:
-                _SOUND.add(line)
             return
         if version != b" HTTP/1.0":
             raise VersionNotSupported if _VERSION.fullmatch(version) else BadRequest("request_line")
@@ -446,6 +450,8 @@ class RequestReader:
             return TargetTooLong()
         if self.size_bytes > self._head_bytes_max:
             return HeadersTooLarge()
+        if text.startswith("Invalid method") and is_token(self._token):
+            return MethodNotImplemented()
         if "version" in text.lower() and "Invalid" in text:
             return VersionNotSupported()
         coding = self.seen.get(_TRANSFER_ENCODING)

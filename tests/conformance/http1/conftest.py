@@ -73,6 +73,8 @@ class Collected:
             self.whole = True
             self.down.respond(200, [], b"")
 
+    def on_ahead(self, size_bytes: int) -> None: ...
+
     def on_client_gone(self, error) -> None: ...
 
 

@@ -302,7 +302,7 @@ def curated() -> list[bytes]:
     for target in (
         b"http://@H@T", b"http://@H:80@T", b"http://evil@T", b"http://u@@H@T", b"//@H@T", b"http:@T", b"https://@H@T", b"ftp://@H@T",
         b"@T#x", b"@T/a b", b"@T\tHTTP/1.1", b"@T HTTP/1.1\r\nx:", b"@T\x00", b"@T\xe9", b"*", b"@H:80", b"", b"@T?a=\r\nx: y", b"@T%0d%0aX:y",
-        b"@T/../x", b"@T/%2e%2e/x", b"http://@H:80#@T", b"http://@H\\@evil@T", b"http://[::1]@T",
+        b"@T/a/../x", b"@T/a/%2e%2e/x", b"http://@H:80#@T", b"http://@H\\@evil@T", b"http://[::1]@T",
     ):  # fmt: skip
         made += [
             post(b"", HIDDEN, b"GET " + target + b" HTTP/1.1"),
