@@ -9,7 +9,7 @@ from broker.dispatcher import TriggerConsumer
 from broker.journal import Journal
 from broker.meters import DeliveryMeters
 from broker.settings import BrokerSettings
-from broker.store.contract import LogSettings, Record, Start
+from broker.store.contract import EventStore, LogSettings, Record, Start
 from broker.store.memory import MemoryStore
 from dataplane.clock import SYSTEM
 from dataplane.net.engine import Engine
@@ -30,19 +30,20 @@ REPLY = "ce-specversion: 1.0\r\nce-id: reply\r\nce-source: /r\r\nce-type: reply\
 
 
 class BrokerHouse:
-    def __init__(self, settings: BrokerSettings) -> None:
+    def __init__(self, settings: BrokerSettings, store: EventStore | None = None) -> None:
         self.loop = asyncio.get_running_loop()
         self.registry = Registry()
         self.engine = Engine(loop=self.loop, registry=self.registry, pool=PoolSettings(connect_timeout_s=0.5))
         self.settings = settings
         self.journal = Journal(facts_max=200_000)
         self.meters = DeliveryMeters(self.registry, SYSTEM.wall)
-        self.store = MemoryStore()
+        self.store = store or MemoryStore()
         self.triggers: dict[str, TriggerConsumer] = {}
         self.subscribers: list[Subscriber] = []
         self.subscriptions: dict[str, object] = {}
 
     async def start(self) -> None:
+        await self.store.start()
         self.log = await self.store.open("ns/br", LogSettings())
 
     async def subscriber(self, script: "Script | bytes | None" = None) -> Subscriber:
@@ -108,13 +109,16 @@ class BrokerHouse:
         return total
 
     async def stop(self) -> None:
+        """The broker; its subscribers stay."""
         for consumer in self.triggers.values():
             consumer.close()
         await self.store.close()
-        for subscriber in self.subscribers:
-            await subscriber.stop()
         await self.engine.close()
         await asyncio.sleep(0)
+
+    async def leave(self) -> None:
+        for subscriber in self.subscribers:
+            await subscriber.stop()
 
 
 def _url(to: "Subscriber | str") -> str:
@@ -125,8 +129,8 @@ def _url(to: "Subscriber | str") -> str:
 async def make_house() -> AsyncIterator[Callable]:
     houses: list[BrokerHouse] = []
 
-    async def make(**settings: object) -> BrokerHouse:
-        house = BrokerHouse(BrokerSettings(**settings))
+    async def make(store: EventStore | None = None, **settings: object) -> BrokerHouse:
+        house = BrokerHouse(BrokerSettings(**settings), store)
         houses.append(house)
         await house.start()
         return house
@@ -134,6 +138,7 @@ async def make_house() -> AsyncIterator[Callable]:
     yield make
     for house in houses:
         await house.stop()
+        await house.leave()
 
 
 @pytest.fixture
