@@ -2,6 +2,11 @@
 
 import pytest
 
+from controlplane.admission.validate_volumes import volume_mounts
+from controlplane.knative_config import KnativeConfig
+from dataplane.resources.core import VolumeMount
+from dataplane.resources.volumes import SecretVolumeSource, Volume
+
 FLAG = "kubernetes.podspec-volumes-"
 
 
@@ -156,10 +161,6 @@ def test_a_mount_needs_its_volume_and_a_path_of_its_own(judge):
 
 
 def test_what_is_not_scratch_space_is_read_only_by_default_and_must_be(judge):
-    from controlplane.admission.validate_volumes import volume_mounts
-    from controlplane.knative_config import KnativeConfig
-    from dataplane.resources.volumes import SecretVolumeSource, Volume, VolumeMount
-
     volume = Volume(name="v", secret=SecretVolumeSource(secret_name="s"))
     mount = VolumeMount(name="v", mount_path="/v")
     said = [str(error) for error in volume_mounts((mount,), {"v": volume}, KnativeConfig().features)]
