@@ -28,6 +28,7 @@ from scenarios.event_path import (
     what_does_an_event_cost_on_servers,
 )
 from scenarios.event_store import what_does_an_event_cost_its_store
+from scenarios.event_store_kafka import what_does_an_event_cost_on_kafka
 from scenarios.event_store_redis import what_does_an_event_cost_on_redis
 from scenarios.idle_connections import what_does_an_idle_connection_weigh
 from scenarios.mass_apply import does_a_mass_apply_hold_up_requests
@@ -56,6 +57,7 @@ SCENARIOS: dict[str, Callable[[Bench], None]] = {
     "E2": what_does_it_cost_to_accept_an_event,
     "E3": what_does_a_delivery_cost,
     "E4": does_a_slow_subscriber_delay_others,
+    "EK": what_does_an_event_cost_on_kafka,
     "ER": what_does_an_event_cost_on_redis,
     "ES": what_does_an_event_cost_its_store,
 }
@@ -64,7 +66,7 @@ NEEDED = {"wrk": "apt-get install wrk", "nginx": "apt-get install nginx"}
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("scenarios", nargs="*", metavar="P1…P11, M, D, E0…E2, ER, ES", default=list(SCENARIOS))
+    parser.add_argument("scenarios", nargs="*", metavar="P1…P11, M, D, E0…E2, EK, ER, ES", default=list(SCENARIOS))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=4, help="of load per subject and round")
     parser.add_argument("--dry", action="store_true", help="do not append to the results")

@@ -24,6 +24,7 @@ from broker.store.kafka.names import Topic
 from broker.store.kafka.partition import Commit, Partition, uid_of
 from broker.store.kafka.read import House, KafkaSubscription
 from broker.store.kafka.records import decode, encode
+from broker.store.kafka.tail import Tail
 from dataplane.clock import Clock
 from dataplane.errors import BadEvent, EventTooLarge, StoreFault, StoreUnavailable
 from dataplane.net.tasks import Tasks
@@ -57,6 +58,7 @@ class KafkaLog:
         self.kept = KeptTopic(cluster, appender, topic.kept, clock)
         self.begins: dict[int, int] = {}
         self.ends: dict[int, int] = {}  # as far as known
+        self.tail = Tail(cluster, topic.name, self.ends, meters.discarded.cell(topic.broker, ""))
         self._appender = appender
         self._loop = asyncio.get_running_loop()
         self._tasks = Tasks(f"kafka-log {topic.broker}")
@@ -79,6 +81,7 @@ class KafkaLog:
         await self.kept.start()
         if self.settings.dedup_window_s:
             await self._remember()
+        self.tail.start()
         self._tasks.spawn(self._keep_fresh(), "refresh")
 
     async def _keep_fresh(self) -> None:
@@ -94,7 +97,8 @@ class KafkaLog:
         if not numbers:
             raise StoreFault(f"there is no topic {self.topic.name} at {self.topic.bootstrap}")
         self.begins, ends, _ = await self.cluster.edges(self.topic.name, numbers)
-        self.ends = {number: max(end, self.ends.get(number, 0)) for number, end in ends.items()}
+        for number, end in ends.items():
+            self.ends[number] = max(end, self.ends.get(number, 0))
         while len(self._lanes) < len(numbers):
             lane = self._appender.lane(self.topic.name, len(self._lanes), self._message_bytes_max)
             lane.acked = self._acked
@@ -352,6 +356,7 @@ class KafkaLog:
         self._closed = True
         await asyncio.gather(*(one.close(leave=leave) for one in list(self._subscriptions.values())))
         await self._tasks.close()
+        await self.tail.close()
         await self.kept.close()
 
 

@@ -49,7 +49,7 @@ class Partition:
     `holes` are the offsets below `progress.next` that a former owner left open and that were not read again yet.
     """
 
-    __slots__ = ("alive", "committed", "dirty", "holes", "kept", "number", "out", "progress", "tries")
+    __slots__ = ("alive", "committed", "dirty", "holes", "kept", "moved", "number", "out", "progress", "tries")
 
     def __init__(self, number: int, start: int) -> None:
         self.number = number
@@ -57,7 +57,8 @@ class Partition:
         self.holes: dict[int, Try] = {}
         self.tries: dict[int, Try] = {}  # of open ones that are not at their first attempt
         self.committed = Commit(start, "")
-        self.dirty = False
+        self.dirty = False  # something ended: to be committed soon
+        self.moved = False  # reading went on: to be committed sometime, a restart would only read it again
         self.out = 0  # how many the consumer has
         self.kept: set[int] = set()  # settled by what stands in the kept topic, which the commit need not say yet
         self.alive = True  # False: it belongs to somebody else now, and whatever completes late is abandoned
@@ -91,7 +92,7 @@ class Partition:
         if offset >= progress.next:
             if not progress.take(offset, arrived_at):
                 return None
-            self.dirty = True
+            self.moved = True
             return FIRST
         hole = self.holes.pop(offset, None)
         if hole is not None:
@@ -101,20 +102,19 @@ class Partition:
         return hole
 
     def skip(self, offset: int) -> None:
-        """The record at `offset` was read and is nothing for this trigger."""
+        """What was read up to and with `offset` is nothing for this trigger."""
         self.progress.skip(offset + 1)
-        if self.holes.pop(offset, None) is not None:
+        if self.holes and self.holes.pop(offset, None) is not None:
             self.progress.settle(offset)
-        self.dirty = True
+        self.moved = True
 
-    def passed(self, offset: int) -> int:
-        """Reading has come to `offset`: holes below it are gone from the log. How many."""
-        gone = [hole for hole in self.holes if hole < offset] if self.holes else []
-        for hole in gone:
+    def passed(self, end: int) -> None:
+        """Everything below `end` was read, and what there was for this trigger was taken."""
+        for hole in [hole for hole in self.holes if hole < end] if self.holes else ():
             del self.holes[hole]
             self.progress.settle(hole)
-            self.dirty = True
-        return len(gone)
+        self.progress.skip(end)
+        self.moved = True
 
     def jump(self, offset: int) -> int:
         """Where to read on after `offset`: past whatever is settled below `progress.next`."""

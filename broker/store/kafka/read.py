@@ -2,9 +2,11 @@
 
 Path: Kafka → [read] → dispatcher.py → [read] → OffsetCommit.
 
-A task polls; what it fetched waits in a buffer until the consumer has room, and while something waits nothing more is
-fetched: that, not a pause and never a rebalance, is the backpressure of a slow subscriber. Heartbeats go on meanwhile,
-however long retries take.
+The membership says which partitions this process has, and fences commits. At the head of a partition the trigger
+follows the tail that all triggers share (tail.py), and its own membership fetches nothing of it. Behind the head it
+fetches for itself; what it fetched waits in a buffer until the consumer has room, and while something waits nothing
+more is fetched: that, never a rebalance, is the backpressure of a slow subscriber. Heartbeats go on meanwhile, however
+long retries take.
 
 A rebalance takes every partition away (Kafka's eager protocol): nothing is handed over any more, what the consumer has
 may end within DRAIN_S, what ended is committed. A partition that comes back, untouched by anybody else, goes on with
@@ -15,7 +17,7 @@ Commits follow each other every `commit_every_s` while anything changed, with ev
 A delivery that is due in more than HOLD_S moves to the kept topic, so that it neither holds back the commit nor falls
 to retention; what is due sooner waits here, and its attempt and due time travel in the commit.
 
-Bounds: fetched and not handed over, per partition: FETCH_RECORDS records and what aiokafka fetched ahead (1 MiB).
+Bounds: fetched and not handed over: FETCH_RECORDS records, and what aiokafka fetched ahead, 1 MiB per partition.
 Source: spec/eventing.md §11.4, §28.3-28.6; reliability.md BR-20.
 """
 
@@ -44,6 +46,7 @@ from broker.store.kafka.cluster import stop
 from broker.store.kafka.kept import Entry, Found, Note
 from broker.store.kafka.partition import Commit, Partition
 from broker.store.kafka.records import decode
+from broker.store.kafka.tail import FETCH_RECORDS, Follower
 from dataplane.errors import BadEvent, StoreFault, StoreUnavailable
 from dataplane.net.tasks import Tasks
 
@@ -53,9 +56,9 @@ if TYPE_CHECKING:
 DRAIN_S = 5.0
 HOLD_S = 60.0
 AGAIN_S = 1.0  # after Kafka did not take what ends a delivery, or did not give what was due
-FETCH_RECORDS = 500
 SEEK_OVER = 1000  # settled offsets in a row that are cheaper to seek over than to read
 COMMIT_TIMEOUT_S = 2.0
+MOVED_EVERY_S = 5.0  # how often mere reading is committed
 REBALANCE_MS = 15_000  # above DRAIN_S
 BACKOFF_S = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 FOREVER_MS = 2**31 - 1  # between polls: the event loop's liveness is what heartbeats show
@@ -88,7 +91,19 @@ class Handed(Delivery):
         self.due_at = due_at
 
 
-class KafkaSubscription(ConsumerRebalanceListener):  # type: ignore[misc]
+class _Chunk:
+    """Records of a partition that the trigger wants, from `at` on; `end`: everything below was read."""
+
+    __slots__ = ("at", "end", "items", "partition")
+
+    def __init__(self, partition: Partition, items: list[tuple[int, Record]], end: int) -> None:
+        self.partition = partition
+        self.items = items
+        self.at = 0
+        self.end = end
+
+
+class KafkaSubscription(Follower, ConsumerRebalanceListener):  # type: ignore[misc]
     def __init__(self, kafka_log: "KafkaLog", consumer: Consumer, group: str) -> None:
         self.consumer = consumer
         self.group = group
@@ -99,7 +114,8 @@ class KafkaSubscription(ConsumerRebalanceListener):  # type: ignore[misc]
         self._kafka: AIOKafkaConsumer | None = None
         self._partitions: dict[int, Partition] = {}
         self._limbo: dict[int, Partition] = {}
-        self._buffer: deque[tuple[Partition, list[ConsumerRecord], int]] = deque()
+        self._buffer: deque[_Chunk] = deque()
+        self._behind: set[int] = set()  # partitions that are read through the membership
         self._wanted = asyncio.Event()
         self._ended = asyncio.Event()
         self._stopped = True  # between assignments
@@ -124,7 +140,7 @@ class KafkaSubscription(ConsumerRebalanceListener):  # type: ignore[misc]
             self._loop.call_soon(self._pump)
 
     def changed(self) -> None:
-        """The consumer is asked for each record anyway."""
+        self._log.tail.changed(self)
 
     def settle(self, delivery: Delivery) -> None:
         handed = cast(Handed, delivery)
@@ -192,15 +208,15 @@ class KafkaSubscription(ConsumerRebalanceListener):  # type: ignore[misc]
         waiting, oldest = len(self._ready), math.inf
         for number, partition in self._partitions.items():
             end = self._log.ends.get(number, 0)
-            if self._kafka is not None:
+            if number in self._behind and self._kafka is not None:
                 try:
                     end = max(end, self._kafka.highwater(TopicPartition(self._topic, number)) or 0)
                 except IllegalStateError:
                     pass
             waiting += max(0, end - partition.progress.next) + len(partition.holes)
-            oldest = min((at for at in partition.progress.open.values() if at), default=oldest)
-        for records in self._buffer:
-            oldest = min(oldest, records[1][records[2]].timestamp / 1000)
+            oldest = min(oldest, min((at for at in partition.progress.open.values() if at), default=oldest))
+        for chunk in self._buffer:
+            oldest = min(oldest, chunk.items[chunk.at][1].arrived_at)
         mine = sum(isinstance(one, Handed) for _, _, one in self._schedule)
         return Lag(
             waiting=waiting,
@@ -238,7 +254,7 @@ class KafkaSubscription(ConsumerRebalanceListener):  # type: ignore[misc]
         offsets = await self._log.locate(start)
         await self._written([lambda done: self._log.kept.broadcast_seek(self.consumer.key, offsets, done)])
         await self._log.kept.caught_up()
-        await self._commit()
+        await self._commit(moved=True)
 
     async def close(self, *, leave: bool = True) -> None:
         """leave False: the process ends, and with an instance name its successor takes up the membership."""
@@ -250,7 +266,7 @@ class KafkaSubscription(ConsumerRebalanceListener):  # type: ignore[misc]
         self._log.left(self)
         if self._timer is not None:
             self._timer.cancel()
-        await self._commit()
+        await self._commit(moved=True)
         self._fence(self._partitions)
         if leave and self._kafka is not None:
             self._kafka._coordinator._group_instance_id = None  # aiokafka says goodbye for members without a name only
@@ -274,6 +290,7 @@ class KafkaSubscription(ConsumerRebalanceListener):  # type: ignore[misc]
                 heartbeat_interval_ms=house.session_ms * 3 // 10,
                 rebalance_timeout_ms=REBALANCE_MS,
                 max_poll_interval_ms=FOREVER_MS,
+                consumer_timeout_ms=5_000,
                 partition_assignment_strategy=(StickyPartitionAssignor,),
             )
             try:
@@ -308,10 +325,9 @@ class KafkaSubscription(ConsumerRebalanceListener):  # type: ignore[misc]
                 continue
             for tp, records in fetched.items():
                 partition = self._partitions.get(tp.partition) if tp.topic == self._topic else None
-                if partition is not None and not self._stopped:
-                    self._buffer.append((partition, records, 0))
-            if self._buffer:
-                self._pump()
+                if partition is not None and not self._stopped and tp.partition in self._behind:
+                    self._take(partition, records)
+            self._pump()
 
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
         """aiokafka waits for us, and keeps up its heartbeats meanwhile."""
@@ -324,7 +340,7 @@ class KafkaSubscription(ConsumerRebalanceListener):  # type: ignore[misc]
                     await self._ended.wait()
             except TimeoutError:
                 break
-        if await self._commit():
+        if await self._commit(moved=True):
             self._limbo = self._partitions
             self._partitions = {}
         else:  # somebody else may have them: what we know of them is worth nothing
@@ -360,8 +376,8 @@ class KafkaSubscription(ConsumerRebalanceListener):  # type: ignore[misc]
             self._partitions[number] = partition
         self._fence(self._limbo)
         try:
-            for number, partition in self._partitions.items():
-                kafka.seek(TopicPartition(self._topic, number), partition.fetch_from)
+            for partition in self._partitions.values():
+                self._place(kafka, partition)
             kept = TopicPartition(self._log.topic.kept, 0)
             if kept not in assigned:
                 self._kept_out.clear()
@@ -376,8 +392,21 @@ class KafkaSubscription(ConsumerRebalanceListener):  # type: ignore[misc]
         self._stopped = False
         self.more()
 
+    def _place(self, kafka: AIOKafkaConsumer, partition: Partition, at: int | None = None) -> None:
+        """Follow the tail, or read from `at` on. Raises IllegalStateError when it is not ours any more."""
+        tp = TopicPartition(self._topic, partition.number)
+        kafka.seek(tp, partition.fetch_from if at is None else at)
+        if at is None and self._log.tail.follow(self, partition):
+            self._behind.discard(partition.number)
+            kafka.pause(tp)
+        else:
+            self._behind.add(partition.number)
+            kafka.resume(tp)
+
     def _stop(self) -> None:
         self._stopped = True
+        self._log.tail.leave(self, list(self._partitions))
+        self._behind.clear()
         self._owns_kept = False
         self._buffer.clear()
         self._wanted.set()
@@ -411,28 +440,32 @@ class KafkaSubscription(ConsumerRebalanceListener):  # type: ignore[misc]
                 back = partition.cut(end)
                 log.error("log_cut group=%s partition=%d records=%d end=%d", self.group, tp.partition, back, end)
             try:
-                kafka.seek(tp, partition.fetch_from)
+                self._place(kafka, partition)
             except IllegalStateError:
                 return
 
     # ---- commits ----
 
     async def _commits(self) -> None:
+        moved_at = self._loop.time()
         while True:
             await asyncio.sleep(self._log.commit_every_s())
-            if any(partition.dirty for partition in self._partitions.values()) and not self._stopped:
-                await self._commit()
+            if not self._stopped:
+                moved = self._loop.time() - moved_at > MOVED_EVERY_S
+                if moved:
+                    moved_at = self._loop.time()
+                await self._commit(moved=moved)
 
-    async def _commit(self) -> bool:
-        """False when Kafka did not take it: another generation rules, or it is away."""
+    async def _commit(self, *, moved: bool) -> bool:
+        """False when Kafka did not take it: another generation rules, or it is away. moved: also what was only read."""
         kafka = self._kafka
         if kafka is None:
             return False
         uid, writer = self.consumer.key, self._log.writer
         commits: dict[Partition, Commit] = {}
         for partition in self._partitions.values():
-            if partition.dirty:
-                partition.dirty = False
+            if partition.dirty or (moved and partition.moved):
+                partition.dirty = partition.moved = False
                 commits[partition] = partition.commit(uid, writer)
         if not commits:
             return True
@@ -471,50 +504,57 @@ class KafkaSubscription(ConsumerRebalanceListener):  # type: ignore[misc]
             room -= 1
         buffer = self._buffer
         while room > 0 and buffer:
-            partition, records, at = buffer[0]
-            room, at = self._offer(partition, records, at, room, batch)
-            if at < len(records):
-                buffer[0] = (partition, records, at)
+            chunk = buffer[0]
+            room = self._offer(chunk, room, batch)
+            if chunk.at < len(chunk.items):
                 break
             buffer.popleft()
-            self._seek_over(partition, records[-1].offset + 1)
+            self._finish(chunk.partition, chunk.end)
         if not buffer:
             self._wanted.set()
+            if self._behind:
+                self._catch_up()
         if batch:
             consumer.deliver(batch)
 
-    def _offer(
-        self, partition: Partition, records: list[ConsumerRecord], at: int, room: int, batch: list[Delivery]
-    ) -> tuple[int, int]:
-        """Records from `at` on, until there is no room: (room, the next one)."""
+    def _take(self, partition: Partition, records: list[ConsumerRecord]) -> None:
+        """What the membership fetched: choose what the trigger wants."""
         consumer = self.consumer
-        matches, ordered, number = consumer.matches, consumer.ordered, partition.number
+        matches, next_, holes = consumer.matches, partition.progress.next, partition.holes
         header, wanted = _interest(consumer.interest)
-        count = len(records)
-        progress = partition.progress
-        while at < count and room > 0:
-            raw = records[at]
-            at += 1
+        items: list[tuple[int, Record]] = []
+        for raw in records:
             offset = raw.offset
-            if partition.holes:
-                self._lost.v += partition.passed(offset)
-            if offset < progress.next and offset not in partition.holes:
+            if offset < next_ and offset not in holes:
                 continue  # settled by a former owner
             if wanted is not None and _other(raw.headers, header, wanted):
-                partition.skip(offset)
                 continue
             try:
                 record = decode(raw.headers, raw.value, raw.timestamp)
             except BadEvent as error:
                 self._discarded.v += 1
-                log.debug(
-                    "record_discarded group=%s partition=%d offset=%d error=%s", self.group, number, offset, error
-                )
-                partition.skip(offset)
+                log.debug("record_discarded group=%s %d:%d error=%s", self.group, raw.partition, offset, error)
                 continue
-            if not matches(record.event):
-                partition.skip(offset)
-                continue
+            if matches(record.event):
+                items.append((offset, record))
+        end = records[-1].offset + 1
+        if items:
+            self._buffer.append(_Chunk(partition, items, end))
+        else:
+            self._finish(partition, end)
+
+    def _finish(self, partition: Partition, end: int) -> None:
+        partition.passed(end)
+        if partition.number in self._behind:
+            self._seek_over(partition, end)
+
+    def _offer(self, chunk: _Chunk, room: int, batch: list[Delivery]) -> int:
+        """Until there is no room; how much is left of it."""
+        ordered, partition, items = self.consumer.ordered, chunk.partition, chunk.items
+        number, at, count = partition.number, chunk.at, len(chunk.items)
+        while at < count and room > 0:
+            offset, record = items[at]
+            at += 1
             how = partition.take(offset, record.arrived_at)
             if how is None:
                 continue
@@ -534,14 +574,59 @@ class KafkaSubscription(ConsumerRebalanceListener):  # type: ignore[misc]
             partition.out += 1
             room -= 1
             batch.append(handed)
-        return room, at
+        chunk.at = at
+        return room
+
+    # ---- the head, and behind it ----
+
+    def feed(self, partition: Partition, items: list[tuple[int, Record]], end: int) -> None:
+        next_ = partition.progress.next
+        if items[0][0] < next_:  # it followed from ahead of the tail
+            items = [item for item in items if item[0] >= next_]
+        if items:
+            self._buffer.append(_Chunk(partition, items, end))
+        else:
+            partition.passed(end)
+
+    def fed(self) -> None:
+        self._pump()
+        if self._buffer:
+            self._fall_behind()
+
+    def dropped(self, number: int) -> None:
+        partition = self._partitions.get(number)
+        if partition is not None and self._kafka is not None and not self._stopped:
+            self._behind.add(number)
+            self._kafka.seek(TopicPartition(self._topic, number), partition.fetch_from)
+            self._kafka.resume(TopicPartition(self._topic, number))
+
+    def _fall_behind(self) -> None:
+        """There is no room: from here on we read for ourselves, after what is in the buffer."""
+        kafka = self._kafka
+        if kafka is None or self._stopped:
+            return
+        self._log.tail.leave(self, list(self._partitions))
+        ends = {chunk.partition: chunk.end for chunk in self._buffer}
+        for number, partition in self._partitions.items():
+            if number not in self._behind:
+                self._place(kafka, partition, ends.get(partition, partition.progress.next))
+
+    def _catch_up(self) -> None:
+        kafka = self._kafka
+        if kafka is None or self._stopped:
+            return
+        for number in list(self._behind):
+            partition = self._partitions[number]
+            if self._log.tail.follow(self, partition):
+                self._behind.discard(number)
+                kafka.pause(TopicPartition(self._topic, number))
 
     def _seek_over(self, partition: Partition, next_: int) -> None:
         """After a restart: do not read what was settled out of order already."""
         to = partition.jump(next_)
         if to - next_ > SEEK_OVER and self._kafka is not None and partition.alive:
             self._kafka.seek(TopicPartition(self._topic, partition.number), to)
-            self._buffer = deque(one for one in self._buffer if one[0] is not partition)
+            self._buffer = deque(chunk for chunk in self._buffer if chunk.partition is not partition)
 
     # ---- what waits for its time ----
 
@@ -663,9 +748,10 @@ class KafkaSubscription(ConsumerRebalanceListener):  # type: ignore[misc]
             partition = self._partitions.get(number)
             if partition is not None and self._kafka is not None:
                 partition.seek(offset)
-                self._buffer = deque(one for one in self._buffer if one[0] is not partition)
+                self._buffer = deque(chunk for chunk in self._buffer if chunk.partition is not partition)
+                self._log.tail.leave(self, [number])
                 try:
-                    self._kafka.seek(TopicPartition(self._topic, number), partition.fetch_from)
+                    self._place(self._kafka, partition)
                 except IllegalStateError:
                     pass  # between assignments: the commit says where the next owner begins
         if not self._buffer:

@@ -5,7 +5,7 @@ from dataplane.errors import StoreUnavailable
 
 
 async def kill(store: KafkaStore) -> None:
-    async def nothing(*_: object) -> None:
+    async def nothing(*_: object, **__: object) -> None:
         pass
 
     async def refused(*_: object) -> None:

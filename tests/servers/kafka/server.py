@@ -25,8 +25,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 POM = Path(__file__).parent / "pom.xml"
 CACHE = Path(os.environ.get("DATAPLANE_TESTS_CACHE") or Path.home() / ".cache" / "dataplane-tests") / "kafka"
 CLUSTER = "LSThEuNrQGqiK963uuqRYQ"
@@ -203,6 +201,8 @@ def shared() -> Iterator[str]:
 
 def required() -> str:
     """The shared server for as long as this process lives; skips the test, or fails it in CI, where there is none."""
+    import pytest  # the load tests use this file without
+
     global _held
     if _held is None:
         try:
