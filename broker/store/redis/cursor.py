@@ -113,11 +113,15 @@ class Cursor:
 
     @property
     def looked(self) -> Place:
-        return self._tail.seen if self.following and self._tail is not None else self._looked
+        if self.following and self._tail is not None:
+            return max(self._tail.seen, self._looked)  # it may have been ahead of the tail when it began to follow
+        return self._looked
 
     @property
     def looked_count(self) -> int:
-        return self._tail.count if self.following and self._tail is not None else self._looked_count
+        if self.following and self._tail is not None and self._tail.seen >= self._looked:
+            return self._tail.count
+        return self._looked_count
 
     @property
     def matched(self) -> Sequence[Entry]:
@@ -152,7 +156,7 @@ class Cursor:
 
     def unfollow(self) -> None:
         if self.following and self._tail is not None:
-            self._looked, self._looked_count = self._tail.seen, self._tail.count
+            self._looked, self._looked_count = self.looked, self.looked_count
             self.following = False
             self._tail.leave()
 
@@ -164,8 +168,8 @@ class Cursor:
 
     def take(self, entry: Entry) -> None:
         """It matches."""
-        if entry.place <= self.head_place:
-            return  # another process moved the head past it
+        if entry.place <= self.head_place or entry.place <= self._looked:
+            return  # another process moved the head past it, or we read it before we followed
         self._keep(entry)
         if len(self._matched) >= MATCHED_MAX or self._matched_bytes >= MATCHED_BYTES:
             self.unfollow()

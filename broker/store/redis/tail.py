@@ -88,25 +88,25 @@ class Tail:
         self._took = took
         self._pace = Pace()
         self._followed = asyncio.Event()
-        self._followers = 0
+        self.followers = 0
         self._connection: Connection | None = None
         self.seen: Place = 0
         self.count = 0
 
     def follow(self, seen: Place, count: int) -> bool:
         """A cursor that has looked at everything up to `seen` follows from there. False: it is too far behind."""
-        if not self._followers:
+        if not self.followers:
             self.seen, self.count = seen, count
         elif seen < self.seen:
             return False
-        self._followers += 1
+        self.followers += 1
         self._followed.set()
         return True
 
     def leave(self) -> None:
-        self._followers -= 1
-        assert self._followers >= 0
-        if not self._followers:
+        self.followers -= 1
+        assert self.followers >= 0
+        if not self.followers:
             self._followed.clear()
 
     async def cut(self) -> None:
@@ -143,7 +143,7 @@ class Tail:
             reply = await connection.reply()
         if isinstance(reply, RedisError):
             raise meaning(reply)[1]
-        if not isinstance(reply, list) or not self._followers or self.seen != asked:
+        if not isinstance(reply, list) or not self.followers or self.seen != asked:
             return  # nothing came, or everybody left meanwhile, or somebody came and set another start
         entries, size = entries_of(reply[0][1], self.count)
         self._pace.saw(len(entries), size)
