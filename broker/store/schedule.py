@@ -13,6 +13,8 @@ import heapq
 import math
 from typing import NamedTuple
 
+WINDOW_MAX = 10_000
+
 
 class Entry(NamedTuple):
     """One delivery that waits. key: a position, or -id of a letter that is redriven. due_at, arrived_at: wall seconds.
@@ -32,7 +34,7 @@ class Schedule:
 
     __slots__ = ("_heap", "beyond", "horizon", "waiting", "window_max")
 
-    def __init__(self, window_max: int = 10_000) -> None:
+    def __init__(self, window_max: int = WINDOW_MAX) -> None:
         self.window_max = window_max
         self.waiting: dict[int, tuple[float, Entry]] = {}
         self._heap: list[tuple[float, int]] = []  # (monotonic due, key); stale when `waiting` says otherwise

@@ -94,8 +94,7 @@ class Sqlite(Kit):
     async def kill(self, store: EventStore) -> None:
         """The threads end as they stand: what is in no transaction yet is gone."""
         for log in store._logs.values():
-            log._closed = True
-            await log._end()
+            await log.kill()
         os.close(store._lock)
 
 

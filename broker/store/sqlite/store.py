@@ -65,7 +65,7 @@ class SqliteStore:
                     raise StoreUnavailable("the store is not started, or closed")
                 file, held = await asyncio.to_thread(open_file, self._path(broker), self._durability)
                 log = self._logs[broker] = SqliteLog(
-                    broker, file, held, settings, self._durability, self._clock, self._meters, self._broke
+                    broker, file, held, settings, self._clock, self._meters, self._broke
                 )
                 self._share_tail()
             log.settings = settings

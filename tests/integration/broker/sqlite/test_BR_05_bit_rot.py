@@ -58,7 +58,7 @@ async def test_BR_05_a_changed_byte_costs_its_record_and_no_other(make_store) ->
     assert metric(registry, "dataplane_broker_damaged_records_total") >= 1
     await append(log, record("after"))
     await subscriber.until(COUNT)
-    await until(lambda: not len(log._pending) and not log._busy)
+    await until(lambda: not len(log._groups.pending) and not log._groups._busy)
     with sqlite3.connect(path) as db:
         assert db.execute("SELECT position FROM damaged").fetchall() == [(78,)]
 

@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from broker.store.contract import LogSettings
-from broker.store.sqlite import log as log_module
+from broker.store.sqlite import groups
 from broker.store.sqlite.files import BrokerFile
 from dataplane.errors import StoreUnavailable
 from tests.eventstore import EARLIEST, append, record, settling, subscribe, until
@@ -48,7 +48,7 @@ async def test_BR_08_the_loop_runs_while_the_disk_stalls_and_everything_is_made_
 
 
 async def test_BR_08_what_waits_for_a_stalled_disk_is_bounded(make_store, disk, monkeypatch) -> None:
-    monkeypatch.setattr(log_module, "WAITING_BYTES_MAX", 1_000_000)
+    monkeypatch.setattr(groups, "WAITING_BYTES_MAX", 1_000_000)
     store = await make_store()
     log = await store.open("default/default", LogSettings())
     disk.clear()
@@ -59,7 +59,7 @@ async def test_BR_08_what_waits_for_a_stalled_disk_is_bounded(make_store, disk, 
     refused = [fault for fault in told if fault is not None]
     assert len(refused) >= 170
     assert all(isinstance(fault, StoreUnavailable) and "wait for the disk" in str(fault) for fault in refused)
-    assert log._waiting_bytes <= 1_000_000 + 51_000
+    assert log._groups.waiting_bytes <= 1_000_000 + 51_000
     disk.set()
     await until(lambda: len(told) == 200)
     kept = [one.record.event.id for one in await log.read(EARLIEST, limit=1000)]
@@ -68,7 +68,7 @@ async def test_BR_08_what_waits_for_a_stalled_disk_is_bounded(make_store, disk, 
 
 
 async def test_BR_08_triggers_pause_when_too_much_cannot_be_written_down(make_store, disk, monkeypatch) -> None:
-    monkeypatch.setattr(log_module, "OPS_MAX", 50)
+    monkeypatch.setattr(groups, "OPS_MAX", 50)
     store = await make_store()
     log = await store.open("default/default", LogSettings())
     await append(log, *[record(f"e{i}") for i in range(2000)])
@@ -77,9 +77,9 @@ async def test_BR_08_triggers_pause_when_too_much_cannot_be_written_down(make_st
     await subscribe(log, subscriber, EARLIEST)
     await subscriber.until(20)
     disk.clear()
-    await until(lambda: log._fanout._paused or len(log._pending) > 50)
+    await until(lambda: log._fanout._paused or len(log._groups.pending) > 50)
     await asyncio.sleep(0.1)
-    assert len(log._pending) < 500
+    assert len(log._groups.pending) < 500
     assert len(subscriber.got) < 2000
     disk.set()
     await subscriber.until(2000)
