@@ -199,7 +199,8 @@ def test_a_reply_is_an_event_or_nothing():
     line, body = encode_structured(event)
     assert decode_reply([(b"content-type", b"application/cloudevents+json")], body) == event
     assert line == b"content-type: application/cloudevents+json; charset=UTF-8\r\n"
-    assert decode_reply([(b"content-type", b"text/html")], b"") is None
+    assert decode_reply([(b"CE-SpecVersion", b"1.0"), *BASE[1:], (b"content-type", b"text/plain")], b"x") == event
+    assert decode_reply([(b"content-type", b"text/html"), (b"accept-charset", b"x")], b"") is None
     assert decode_reply([], b"") is None
 
 
@@ -237,6 +238,7 @@ def test_a_batch_has_many_events_or_none_and_says_which_is_bad():
             ).replace(b'"data_base64":"eA=="}]', b'"data":"x"}]'),
         )
     assert (caught.value.reason, caught.value.index) == ("specversion", 2)
+    assert len(decode_http(fields, body, batch_events_max=3)) == 3
     with pytest.raises(BadEvent):
         decode_http(fields, body, batch_events_max=2)
 

@@ -4,7 +4,16 @@ import json
 
 import pytest
 
-from dataplane.wire.cloudevents import BadEvent, Event, decode_http, encode_binary, encode_structured, with_attributes
+from dataplane.wire.cloudevents import (
+    BadEvent,
+    Event,
+    attributes,
+    decode_http,
+    encode_binary,
+    encode_structured,
+    structured,
+    with_attributes,
+)
 
 HEAD = '"specversion":"1.0","id":"1","source":"/s","type":"t"'
 HEAD_03 = HEAD.replace("1.0", "0.3")
@@ -112,8 +121,8 @@ def test_data_that_cannot_be_what_it_says_is_refused(members: str):
 
 
 def test_numbers_and_booleans_keep_their_type_and_have_a_canonical_string():
-    event = decode('"i":-2147483648,"t":true,"f":false,"s":"5","n":null')
-    assert event.typed == {"i": -2147483648, "t": True, "f": False}
+    event = decode('"i":-2147483648,"n":null,"t":true,"f":false,"s":"5","m":2147483647')
+    assert event.typed == {"i": -2147483648, "t": True, "f": False, "m": 2147483647}
     assert {k: event.attributes.get(k) for k in "itfsn"} == {
         "i": "-2147483648", "t": "true", "f": "false", "s": "5", "n": None,
     }  # fmt: skip
@@ -207,7 +216,11 @@ def test_garbage_is_refused(body: bytes):
 
 
 def test_attributes_have_a_bound():
+    fixed = len("specversionidsourcetype1.01/st")
     assert refused('"x":"' + "v" * 70_000 + '"') == "too_large"
+    assert refused(f'"{"n" * 70_000}":"v"') == "too_large"
+    assert decode('"x":"' + "v" * (65_536 - fixed - 1) + '"')
+    assert refused('"x":"' + "v" * (65_536 - fixed) + '"') == "too_large"
     assert len(decode('"data":"' + "v" * 70_000 + '"').data or b"") == 70_002
 
 
@@ -218,6 +231,30 @@ def test_0_3_says_datacontentencoding_where_1_0_says_data_base64():
     assert again(event) == event
     assert refused('"data_base64":"AP8="', HEAD_03) == "name"
     assert refused('"datacontentencoding":"quoted","data":"AP8="', HEAD_03) == "data"
+
+
+def test_0_3_without_a_type_or_in_other_letters_is_base64_all_the_same():
+    event = decode('"datacontentencoding":"BASE64","data":"NQ=="', HEAD_03)
+    assert (event.data, event.json_implied) == (b"5", False)
+    assert again(event) == event
+
+
+@pytest.mark.parametrize(
+    ("content_type", "data"), [("text/plain", b"5"), ("application/json", b"{"), ("application/json", b"5")]
+)
+def test_0_3_data_are_json_only_where_type_and_bytes_say_so(content_type: str, data: bytes):
+    event = Event({"specversion": "0.3", "id": "1", "source": "/s", "type": "t", "datacontenttype": content_type}, data)
+    _, body = encode_structured(event)
+    assert (b'"data":5' in body) == (content_type == "application/json" and data == b"5")
+    assert again(event) == event
+
+
+@pytest.mark.parametrize(("url", "sound"), [("/rel", True), ("https://h/x", True), ("", False), ("1:x", False)])
+def test_0_3_has_a_schemaurl(url: str, sound: bool):
+    if sound:
+        assert decode(f'"schemaurl":"{url}"', HEAD_03).attributes["schemaurl"] == url
+    else:
+        assert refused(f'"schemaurl":"{url}"', HEAD_03) == "dataschema"
 
 
 def test_0_3_in_binary_mode_keeps_its_encoding_as_it_is():
@@ -231,6 +268,29 @@ def test_0_3_in_binary_mode_keeps_its_encoding_as_it_is():
     [event] = decode_http(fields, b"AP8=")
     assert encode_binary(event)[1] == b"AP8="
     assert again(event).data == b"\0\xff"
+
+
+def test_names_and_media_types_are_remembered_within_a_bound():
+    for number in range(structured.NAMES_MAX + 10):
+        decode(f'"x{number}":"1"')
+        if number < attributes.MEDIA_MAX + 10:
+            decode(f'"datacontenttype":"a/b{number}"')
+    decode(f'"{"y" * 65}":"1","datacontenttype":"a/{"b" * 200}"')
+    assert len(structured._names) == structured.NAMES_MAX
+    assert len(attributes._known) == attributes.MEDIA_MAX
+    assert decode('"notremembered":"1"').attributes["notremembered"] == "1"
+    assert "y" * 65 not in structured._names
+
+
+def test_what_is_missing_and_what_is_empty_is_said_and_quoted_briefly():
+    with pytest.raises(BadEvent, match='"id" is missing'):
+        decode("", HEAD.replace('"id":"1",', ""))
+    with pytest.raises(BadEvent, match='"id" is empty'):
+        decode("", HEAD.replace('"id":"1"', '"id":" "'))
+    with pytest.raises(BadEvent) as caught:
+        decode(f'"time":"{"9" * 5000}"')
+    assert "9…" in caught.value.message
+    assert len(caught.value.message) < 200
 
 
 def test_attributes_are_set_on_a_copy():
