@@ -60,6 +60,8 @@ def what_does_an_event_cost_on_kafka(bench: Bench) -> None:
     verdict("P11 store, append + feed + settle", cpu_us, P11_CPU_US / 4, "µs CPU per event")
     for triggers in (1, 10, 100):
         row(f"{triggers} triggers, one matches", partial(_drive, bootstrap, MANY_EVENTS, 256, triggers))
+    for triggers in (10, 100):
+        row(f"{triggers} triggers, each reads", partial(_drive, bootstrap, MANY_EVENTS, 256, triggers, shared=False))
     idle = uvloop.run(_idle(bootstrap, 100))
     bench.record("EK", "100 idle triggers", **idle)
     print(
@@ -109,13 +111,17 @@ def _attributes(number: int) -> dict[str, str]:
     }
 
 
-async def _opened(bootstrap: str, triggers: int, wanted: int) -> tuple[Any, Any, list[_Consumer], float]:
+async def _opened(
+    bootstrap: str, triggers: int, wanted: int, *, shared: bool = True
+) -> tuple[Any, Any, list[_Consumer], float]:
     from broker.store.contract import LogSettings, Start
     from broker.store.kafka.store import KafkaStore
 
     store = KafkaStore(bootstrap)
     await store.start()
     log = await store.open(f"bench/{time.time_ns()}", LogSettings())
+    if not shared:
+        log.tail.follow = lambda *_: False
     consumers = [_Consumer(number, wanted) for number in range(triggers)]
     began = time.perf_counter()
     for each in consumers:
@@ -126,11 +132,13 @@ async def _opened(bootstrap: str, triggers: int, wanted: int) -> tuple[Any, Any,
     return store, log, consumers, took / triggers * 1000
 
 
-async def _drive(bootstrap: str, events: int, appending: int, triggers: int) -> dict[str, float]:
+async def _drive(
+    bootstrap: str, events: int, appending: int, triggers: int, *, shared: bool = True
+) -> dict[str, float]:
     from broker.store.contract import Record
     from dataplane.wire.cloudevents import Event
 
-    store, log, consumers, _ = await _opened(bootstrap, triggers, events)
+    store, log, consumers, _ = await _opened(bootstrap, triggers, events, shared=shared)
     sent = 0
 
     def send() -> None:

@@ -118,7 +118,7 @@ def decode(headers: Sequence[tuple[str, bytes]], value: bytes | None, timestamp_
         event = Event(attributes, value, typed, bool(implied))
         if "id" not in attributes or "source" not in attributes or "type" not in attributes:
             raise BadEvent("header", "the record has our headers and no event")
-    except (ValueError, KeyError, AttributeError, msgspec.DecodeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, msgspec.DecodeError) as error:
         raise BadEvent("header", f"header {name} of the record: {error}") from None
     return Record(
         event=event,

@@ -1,0 +1,155 @@
+"""What of a partition is settled survives a commit, whatever order it was settled in."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from broker.store.kafka.partition import FIRST, METADATA_CHARS_MAX, Commit, Partition, Try, uid_of
+
+
+def read(partition: Partition, *offsets: int) -> list[Try | None]:
+    return [partition.take(offset, 1.0) for offset in offsets]
+
+
+def test_the_commit_is_the_lowest_offset_that_is_not_settled() -> None:
+    partition = Partition(0, 10)
+    read(partition, 10, 11, 12)
+    partition.settle(11)
+    assert partition.commit("u", "w").offset == 10
+    partition.settle(10)
+    assert partition.commit("u", "w").offset == 12
+    partition.settle(12)
+    assert partition.commit("u", "w").offset == 13
+
+
+def test_a_new_owner_repeats_what_was_open_and_nothing_else() -> None:
+    partition = Partition(0, 0)
+    read(partition, *range(100))
+    for offset in range(100):
+        if offset not in (3, 40, 99):
+            partition.settle(offset)
+    partition.again(40, 5, 1000.5)
+    after = Partition.restore(0, partition.commit("u", "w"))
+    assert after.fetch_from == 3
+    found = {offset: after.take(offset, 1.0) for offset in range(3, 103)}
+    assert {offset: how for offset, how in found.items() if how is not None} == {
+        3: FIRST,
+        40: Try(5, 1000.5),
+        99: FIRST,
+        **dict.fromkeys(range(100, 103), FIRST),
+    }
+
+
+def test_settled_offsets_are_jumped_over() -> None:
+    partition = Partition(0, 0)
+    read(partition, *range(10_000))
+    for offset in range(10_000):
+        if offset not in (5, 9_000):
+            partition.settle(offset)
+    after = Partition.restore(0, partition.commit("u", "w"))
+    assert after.fetch_from == 5
+    after.take(5, 1.0)
+    assert after.jump(6) == 9_000
+    after.take(9_000, 1.0)
+    assert after.jump(9_001) == 10_000
+    assert after.jump(10_000) == 10_000
+
+
+def test_more_open_than_a_commit_holds_comes_again_from_there_on() -> None:
+    partition = Partition(0, 0)
+    read(partition, *range(200_000))
+    for offset in range(200_000):
+        if offset % 20:
+            partition.settle(offset)
+    commit = partition.commit("u", "w")
+    assert len(commit.metadata) <= METADATA_CHARS_MAX
+    after = Partition.restore(0, commit)
+    assert after.fetch_from == 0
+    assert after.progress.next < 200_000
+    assert after.progress.next % 20 == 0
+    assert len(after.holes) > 1000
+    assert set(after.holes) == set(range(0, after.progress.next, 20))
+
+
+def test_a_commit_of_somebody_else_counts_as_its_offset() -> None:
+    for metadata in ("", "by hand", "1 u w !!!", "1 u w gICA", "2 u w AA=="):
+        after = Partition.restore(0, Commit(7, metadata))
+        assert (after.fetch_from, after.holes) == (7, {})
+    assert uid_of("by hand") == ""
+    assert uid_of(Partition(0, 7).commit("uid-1", "w").metadata) == "uid-1"
+
+
+def test_what_ends_after_the_partition_went_counts_for_nothing() -> None:
+    partition = Partition(0, 0)
+    read(partition, 0, 1)
+    partition.alive = False
+    assert not partition.settle(0)
+    assert not partition.again(1, 2, 0.0)
+
+
+def test_nothing_is_settled_twice() -> None:
+    partition = Partition(0, 0)
+    read(partition, 0)
+    assert partition.settle(0)
+    assert not partition.settle(0)
+
+
+def test_after_a_seek_back_only_what_the_consumer_has_is_left_out() -> None:
+    partition = Partition(0, 0)
+    read(partition, 0, 1, 2)
+    partition.settle(0)
+    partition.settle(2)
+    partition.seek(0)
+    assert read(partition, 0, 1, 2) == [FIRST, None, FIRST]
+
+
+def test_a_seek_forward_leaves_out_holes_too() -> None:
+    partition = Partition(0, 0)
+    read(partition, *range(10))
+    after = Partition.restore(0, partition.commit("u", "w"))
+    after.seek(50)
+    assert after.fetch_from == 50
+    assert after.commit("u", "w").offset == 50
+
+
+def test_records_that_are_gone_are_counted_once() -> None:
+    partition = Partition(0, 0)
+    read(partition, 0, 1, 2)
+    partition.settle(1)
+    after = Partition.restore(0, partition.commit("u", "w"))
+    assert after.lost(10) == 2 + 7
+    assert after.fetch_from == 10
+    assert after.lost(10) == 0
+
+
+def test_a_log_that_ends_earlier_is_read_from_its_new_end() -> None:
+    partition = Partition(0, 0)
+    read(partition, *range(10))
+    partition.settle(2)
+    assert partition.cut(5) == 5
+    assert partition.progress.next == 5
+    assert sorted(partition.progress.open) == [0, 1, 3, 4]
+    assert read(partition, 5) == [FIRST]
+
+
+def test_what_stands_in_the_kept_topic_is_not_handed_over_again_until_a_replay() -> None:
+    partition = Partition(0, 0)
+    partition.kept = {1}
+    assert read(partition, 0, 1, 2) == [FIRST, None, FIRST]
+    partition.kept = {1}
+    partition.settle(0)
+    partition.settle(2)
+    partition.seek(0)
+    assert read(partition, 0, 1, 2) == [FIRST, FIRST, FIRST]
+
+
+@given(st.lists(st.integers(0, 199), unique=True), st.lists(st.tuples(st.integers(0, 199), st.integers(2, 300))))
+def test_any_order_of_settling_survives_a_commit(settled: list[int], tried: list[tuple[int, int]]) -> None:
+    partition = Partition(0, 0)
+    read(partition, *range(200))
+    for offset in settled:
+        partition.settle(offset)
+    attempts = {offset: attempt for offset, attempt in tried if partition.again(offset, attempt, 0.0)}
+    after = Partition.restore(0, partition.commit("u", "w"))
+    again = {offset: how for offset in range(200) if (how := after.take(offset, 1.0)) is not None}
+    assert set(again) == set(range(200)) - set(settled)
+    assert {offset: how.attempt for offset, how in again.items() if how.attempt > 1} == attempts
