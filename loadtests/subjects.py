@@ -172,8 +172,8 @@ def snapshot(origin: Subject, *, routes: int = 1, revisions: int = 2) -> dict[st
     return {"generation": 1, "routes": programmed, "revisions": found}
 
 
-def nginx(bench: Bench, name: str, origin: int) -> Subject:
-    port = free_port()
+def nginx(bench: Bench, name: str, origin: int, *, port: int = 0) -> Subject:
+    port = port or free_port()
     config = _config(bench, f"{name}.conf", port, origin)
     binary = _binary("nginx")
     if binary is None:
