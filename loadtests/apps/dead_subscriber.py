@@ -45,7 +45,6 @@ async def run(chosen: argparse.Namespace) -> None:
     policy = DeliveryPolicy(retry=10)
     consumers = []
     for name, url in (("well", chosen.well), ("away", chosen.away)):
-        to = Target(url=url)
         trigger = Trigger(
             namespace="bench", name=name, broker="b", subscriber=Target(url=url), delivery=policy, uid=name
         )
