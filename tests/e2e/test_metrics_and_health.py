@@ -116,6 +116,8 @@ def test_nothing_of_ours_stands_under_the_prefixes_of_others(up):
         *FOR_RPS,
         "kn_activator_stats_conn_reachable",
         "kn_activator_stats_conn_errors",
+        "kn_eventing_dispatch_duration_seconds",
+        "kn_eventing_process_duration_seconds",
     }
     for name in Admin(up).families():
         assert name in known or name.startswith("dataplane_"), name
