@@ -9,8 +9,9 @@ pager below is SQLite's own (apsw's copy). Its WAL index is in memory, so one co
 
 import random
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import apsw
@@ -119,10 +120,15 @@ class Connection:
 
 
 def images(
-    steps: list[Step], folder: Path, chance: random.Random, *, every: int = 1
+    steps: list[Step],
+    folder: Path,
+    chance: random.Random,
+    *,
+    every: int = 1,
+    before: Mapping[str, bytes] = MappingProxyType({}),
 ) -> Iterator[tuple[list[Any], Path]]:
     """(what was marked by then, a folder with the files as a power cut could leave them): for each prefix of the steps
-    nothing of what was not synced, all of it, and a part of it."""
+    nothing of what was not synced, all of it, and a part of it. before: the files when the recording began."""
     for cut in range(0, len(steps) + 1, every):
         prefix = steps[:cut]
         marks = [step.note for step in prefix if step.kind == "mark"]
@@ -138,11 +144,11 @@ def images(
         for kept in {frozenset(), frozenset(loose), frozenset(some)}:
             gone = set(loose) - kept
             torn = chance.choice(sorted(kept)) if kept and chance.random() < 0.5 else -1
-            yield marks, _image(prefix, gone, torn, folder / f"{cut}-{len(kept)}-{torn}")
+            yield marks, _image(before, prefix, gone, torn, folder / f"{cut}-{len(kept)}-{torn}")
 
 
-def _image(steps: list[Step], gone: set[int], torn: int, folder: Path) -> Path:
-    files: dict[str, bytearray] = {}
+def _image(before: Mapping[str, bytes], steps: list[Step], gone: set[int], torn: int, folder: Path) -> Path:
+    files = {name: bytearray(data) for name, data in before.items()}
     for i, step in enumerate(steps):
         if i in gone:
             continue
