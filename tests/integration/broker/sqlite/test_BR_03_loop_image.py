@@ -40,7 +40,7 @@ def mounted(tmp_path: Path):
 
     yield mount
     for folder in folders:
-        subprocess.run(["umount", folder], check=False)
+        subprocess.run(["umount", "-l", folder], check=False)
 
 
 async def test_BR_03_the_image_of_a_disk_in_use_has_everything_acknowledged(tmp_path: Path, mounted) -> None:
