@@ -11,9 +11,9 @@ A snapshot is swapped by one assignment: a request sees exactly one generation, 
 Source: spec/serving.md §6.2, §6.3, §6.12; reliability.md GW-07, GW-33, GW-34.
 """
 
+import functools
 import ipaddress
 import logging
-from collections.abc import Callable
 
 from dataplane.errors import BadRequest, ConfigFault, NoCapacity, NoRoute
 from dataplane.net.accepting import Limits
@@ -21,10 +21,10 @@ from dataplane.net.engine import Engine
 from dataplane.net.listener import Listener, ListenerSettings
 from dataplane.net.server import ServerConnection
 from dataplane.policy.admission import Admission
-from dataplane.resources.snapshot import VERSION, Change, Snapshot
+from dataplane.resources.snapshot import VERSION, Change, Revision, Snapshot
 from dataplane.wire.headers import Field, FieldTable, from_outside, from_proxy
 from gateway.forward import Forward, GatewayMeters, Target
-from gateway.match import Entry, Hosts, RouteTable, match
+from gateway.match import Entry, RouteTable, match
 from gateway.settings import GatewaySettings
 from gateway.split import choose
 
@@ -43,7 +43,7 @@ class Gateway:
         self._admission = admission
         self._settings = settings
         self._table = RouteTable()
-        self._targets: dict[str, Target] = {}
+        self._doors: list[_Door] = []
         self._meters = GatewayMeters(engine.registry)
         self._listeners: list[Listener] = []
         self._outside, self._proxy = from_outside(), from_proxy()
@@ -63,21 +63,16 @@ class Gateway:
         if snapshot.version != VERSION:
             raise ConfigFault(f"snapshot format {snapshot.version}, this gateway reads {VERSION}")
         table = self._table.updated(self.snapshot, snapshot, change)
-        targets = self._targets
         if change is None or change.base == -1:
             changed = self.snapshot.revisions.keys() | snapshot.revisions.keys()
         else:
             changed = set(change.revisions)
         for key in changed:
             revision = snapshot.revisions.get(key)
-            if revision is None:
-                gone = targets.pop(key, None)
-                if gone is not None:
-                    self._forget(gone)
-            elif (known := targets.get(key)) is not None:
-                known.revision = revision
-            else:
-                targets[key] = Target(key, revision, self._meters)
+            for door in self._doors:
+                door.update(key, revision, self._meters)
+            if revision is None and (before := self.snapshot.revisions.get(key)) is not None:
+                self._forget(before)
         self.snapshot = snapshot
         self._table = table
         self._generation.v = snapshot.generation
@@ -86,11 +81,11 @@ class Gateway:
 
     async def listen(self, host: str, port: int, *, reuse_port: bool = False) -> tuple[str, int]:
         """The external listener: public hosts only. Returns its address. Raises OSError when it cannot bind."""
-        return await self._listen("external", self._on_external, host, port, reuse_port)
+        return await self._listen("external", False, host, port, reuse_port)
 
     async def listen_local(self, host: str, port: int, *, reuse_port: bool = False) -> tuple[str, int]:
         """The cluster-local listener: private hosts as well."""
-        return await self._listen("cluster_local", self._on_local, host, port, reuse_port)
+        return await self._listen("cluster_local", True, host, port, reuse_port)
 
     async def drain(self) -> None:
         """Answer what is here, say goodbye on each connection, close. Bounded by drain_timeout_s."""
@@ -103,13 +98,9 @@ class Gateway:
 
     # ---- connections → us -------------------------------------------------------------------------
 
-    def _on_local(self, connection: ServerConnection) -> None:
-        self._on_external(connection, self._table.internal)
-
-    def _on_external(self, connection: ServerConnection, hosts: Hosts | None = None) -> None:
+    def _on_request(self, door: "_Door", connection: ServerConnection) -> None:
         request = connection.request
-        if hosts is None:
-            hosts = self._table.external
+        hosts = self._table.internal if door.local else self._table.external
         entries = hosts.get(request.host_key)
         if entries is not None and entries[0].plain:
             entry: Entry | None = entries[0]  # nearly every host has one path: match() would say the same
@@ -126,7 +117,7 @@ class Gateway:
             return
         arms = entry.arms
         arm = arms[0] if len(arms) == 1 else choose(entry, self._engine.random)
-        if arm is None or (target := self._targets.get(arm.revision)) is None:
+        if arm is None or (target := door.targets.get(arm.revision)) is None:
             connection.fail(_NO_CAPACITY)
             return
         forward = connection.spare
@@ -152,14 +143,13 @@ class Gateway:
 
     # ---- helpers ------------------------------------------------------------------------------------
 
-    async def _listen(
-        self, name: str, handler: Callable[[ServerConnection], None], host: str, port: int, reuse_port: bool
-    ) -> tuple[str, int]:
+    async def _listen(self, name: str, local: bool, host: str, port: int, reuse_port: bool) -> tuple[str, int]:
         settings = self._settings
+        door = _Door(local)
         listener = Listener(
             name=name,
             engine=self._engine,
-            handler=handler,
+            handler=functools.partial(self._on_request, door),
             trusted=self._fields_of,
             settings=ListenerSettings(
                 connections_max=settings.connections_max,
@@ -172,7 +162,10 @@ class Gateway:
                 ),
             ),
         )
-        address = await listener.start(host, port)
+        door.address = address = await listener.start(host, port)
+        for key, revision in self.snapshot.revisions.items():
+            door.update(key, revision, self._meters)
+        self._doors.append(door)
         self._listeners.append(listener)
         return address
 
@@ -186,6 +179,28 @@ class Gateway:
                 return self._proxy
         return self._outside
 
-    def _forget(self, target: Target) -> None:
-        revision = target.revision
+    def _forget(self, revision: Revision) -> None:
+        self._meters.http.forget((revision.namespace, revision.service, revision.configuration, revision.name))
         self._engine.registry.drop(k8s_namespace_name=revision.namespace, kn_revision_name=revision.name)
+
+
+class _Door:
+    """One listener: which hosts it answers, and its targets by revision, whose series name its address."""
+
+    __slots__ = ("address", "local", "targets")
+
+    def __init__(self, local: bool) -> None:
+        self.local = local
+        self.address = ("", 0)
+        self.targets: dict[str, Target] = {}
+
+    def update(self, key: str, revision: Revision | None, meters: GatewayMeters) -> None:
+        known = self.targets.get(key)
+        if revision is None:
+            if known is not None:
+                known.gone = True
+                del self.targets[key]
+        elif known is not None:
+            known.revision = revision
+        else:
+            self.targets[key] = Target(key, revision, meters, self.address)

@@ -12,54 +12,59 @@ from dataplane.net.admitted import Admitted
 from dataplane.net.client import ClientConnection
 from dataplane.policy.admission import Slot
 from dataplane.resources.snapshot import Revision
-from dataplane.telemetry.metrics import HistogramCell, HistogramFamily, Registry
+from dataplane.telemetry.http import ExchangeCells, HttpFamilies
+from dataplane.telemetry.metrics import HistogramFamily, Registry
 from dataplane.wire.forwarding import first_hop, next_hop
 from gateway.match import Arm, Entry
 
 LABELS = ("k8s_namespace_name", "kn_service_name", "kn_configuration_name", "kn_revision_name")
+CELLS_BY_METHOD = frozenset((b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"PATCH", b"OPTIONS"))
 COLD_BUCKETS_S = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
 
 
 class GatewayMeters:
     """Families that every Target takes its cells from."""
 
-    __slots__ = ("cold", "duration")
+    __slots__ = ("cold", "http")
 
     def __init__(self, registry: Registry) -> None:
-        self.duration: HistogramFamily = registry.histogram(
-            "http_server_request_duration_seconds",
-            "From the head of a request to the end of its response.",
-            (*LABELS, "http_response_status_code"),
-        )
+        self.http = HttpFamilies(registry, LABELS)
         self.cold: HistogramFamily = registry.histogram(
             "dataplane_cold_start_duration_seconds", "Wait of requests that found no pod.", LABELS, COLD_BUCKETS_S
         )
 
 
 class Target:
-    """A revision as the gateway serves it: limits and cells, looked up once per request."""
+    """A revision as one listener of the gateway serves it: limits and cells, looked up once per request."""
 
-    __slots__ = ("_labels", "_meters", "cells", "hop_lines", "key", "revision")
+    __slots__ = ("_address", "_meters", "cells", "gone", "hop_lines", "key", "labels", "revision")
 
-    def __init__(self, key: str, revision: Revision, meters: GatewayMeters) -> None:
+    def __init__(self, key: str, revision: Revision, meters: GatewayMeters, address: tuple[str, int]) -> None:
         self.key = key
         self.revision = revision
+        self.gone = False  # deleted: what still runs is counted nowhere, or its series would come back
+        self.labels = (revision.namespace, revision.service, revision.configuration, revision.name)
         self._meters = meters
-        self._labels = (revision.namespace, revision.service, revision.configuration, revision.name)
-        self.cells: dict[int, HistogramCell] = {}
+        self._address = address
+        self.cells: dict[tuple[bytes, int], ExchangeCells] = {}  # of HTTP/1.1, by method and status
         # What an activator is told (spec §6.6); a pod never sees it.
         self.hop_lines = b"knative-serving-namespace: %b\r\nknative-serving-revision: %b\r\n" % (
             revision.namespace.encode(),
             revision.name.encode(),
         )
 
-    def cell(self, status: int) -> HistogramCell:
-        """Durations of one status; made when it is first seen."""
-        cell = self.cells[status] = self._meters.duration.cell(*self._labels, str(status))
-        return cell
+    def cell(self, method: bytes, minor: int, status: int) -> ExchangeCells | None:
+        """Made when they are first needed; None when the revision is gone."""
+        if self.gone:
+            return None
+        cells = self._meters.http.cells(self.labels, method, minor, status, self._address)
+        if minor == 1 and method in CELLS_BY_METHOD:
+            self.cells[method, status] = cells
+        return cells
 
     def cold_start(self, waited_s: float) -> None:
-        self._meters.cold.cell(*self._labels).observe(waited_s)
+        if not self.gone:
+            self._meters.cold.cell(*self.labels).observe(waited_s)
 
 
 class Forward(Admitted):
@@ -128,17 +133,30 @@ class Forward(Admitted):
         return slot is not None and slot.activator and connection.reader.header(b"x-dp-not-processed") is not None
 
     def _served(self) -> None:
-        slot = self.slot
+        slot, request = self.slot, self.request
         assert slot is not None
         self.slot = None
         self.admission.leave(slot)
-        self._ended(None, self._clock())
+        now = self._clock()
+        cells = self.target.cells.get((request.method, self.status))
+        if cells is None or self.body_bytes or self.extra or not request.minor:
+            self._ended(None, now)
+            return
+        # ExchangeCells.straight and .response, observed here: once per request.
+        duration_s, size_bytes = now - self.arrived, self.response_bytes
+        cell = cells.straight
+        cell.counts[bisect_left(cell.bounds, duration_s)] += 1
+        cell.sum += duration_s
+        cell = cells.response
+        cell.counts[bisect_left(cell.bounds, size_bytes)] += 1
+        cell.sum += size_bytes
 
     def _ended(self, error: DataplaneError | None, now: float) -> None:
-        target, status = self.target, self.status or (error.status if error else 0)
-        cell = target.cells.get(status) or target.cell(status)
-        duration_s = now - self.arrived
-        cell.counts[bisect_left(cell.bounds, duration_s)] += 1  # HistogramCell.observe, written out: once per request
-        cell.sum += duration_s
+        request, target = self.request, self.target
+        status = self.status or (error.status if error else 0)
+        cells = target.cell(request.method, request.minor, status)
+        if cells is not None:
+            client_s = now - self.sent_at if self.attempt else None
+            cells.other(now - self.arrived, client_s, self.body_bytes, self.response_bytes)
         if self.cold and self.started:
-            self.target.cold_start(self.waited_s)
+            target.cold_start(self.waited_s)

@@ -5,6 +5,7 @@ Path: launch/commands/{up,gateway,activator,…}.py → [startup] → runtime/pr
 
 import functools
 import gc
+import os
 import resource
 import sys
 from collections.abc import Awaitable, Callable, Mapping
@@ -20,6 +21,7 @@ from dataplane.runtime.config import Loaded
 from dataplane.runtime.process import Lifecycle
 from dataplane.telemetry.logs import Logs, Redacted
 from dataplane.telemetry.metrics import Registry
+from launch.commands.version import installed_version
 from launch.instance import Failure
 from launch.settings import LogSettings, loaded
 
@@ -54,6 +56,10 @@ def run(
     except ConfigFault as error:
         raise Failure(str(error)) from None
     registry = Registry()
+    command = click.get_current_context(silent=True)
+    registry.gauge("target_info", "What this process is.", ("service_name", "service_version", "process_pid")).cell(
+        f"dataplane-{command.info_name}" if command is not None else "dataplane", installed_version(), str(os.getpid())
+    ).v = 1
     wanted = settings.section("log", LogSettings)
     _raise_file_limit()
     format_ = "text" if plain and wanted.format == "auto" else wanted.format

@@ -56,8 +56,9 @@ class Admitted(Relay):
     def granted(self, slot: Slot) -> None:
         self.held = False
         self.slot = slot
+        self.sent_at = self._clock()
         if self.cold:
-            self.waited_s = self.engine.clock() - self.arrived
+            self.waited_s = self.sent_at - self.arrived
             self.extra = b"x-dp-cold-start-ms: %d\r\n" % (self.waited_s * 1000)
         self.begin(slot.address, self.head_for(slot))
 

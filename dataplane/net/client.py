@@ -147,7 +147,9 @@ class ClientConnection(asyncio.Protocol):
     def relay(self, user: Relaying, data: bytes) -> None:
         """Begin an exchange of a user that takes a response whole, when it comes so. Not for HEAD."""
         self.user = self._relaying = user
-        self.reader.reset(bodyless=False)
+        reader = self.reader
+        if reader.used:
+            reader.reset(bodyless=False)
         try:
             self._transport.write(data)
         except RuntimeError:

@@ -47,7 +47,8 @@ class Relay:
         "engine", "down", "request", "up", "origin", "head", "_budget", "_clock", "_pool",  # wiring
         "kept", "kept_bytes", "body_bytes", "body_done",  # the request body: kept until sent, or while repeatable
         "started", "over", "dialling", "attempt", "wrote", "chunked_out", "close_after", "retrying",
-        "status", "extra", "arrived", "total_at", "start_at", "idle_s", "touched",  # deadlines, loop seconds
+        "status", "extra", "response_bytes",
+        "arrived", "sent_at", "total_at", "start_at", "idle_s", "touched",  # deadlines, loop seconds
     )  # fmt: skip
 
     timeout_error: ClassVar[type[DataplaneError]] = UpstreamTimeout
@@ -62,6 +63,8 @@ class Relay:
         self.up: ClientConnection | None = None
         self.origin: Origin = ("", 0)
         self.head = b""
+        self.kept: list[bytes] | None = None
+        self.kept_bytes = self.body_bytes = 0
         self.dialling = self.wrote = self.chunked_out = self.close_after = self.retrying = False
         self.extra = b""
         self.renew()
@@ -69,18 +72,16 @@ class Relay:
     def renew(self) -> None:
         """Begin with the request that `down` has now. What is not set here the common way leaves as it was made."""
         request, down = self.request, self.down
-        self.kept: list[bytes] | None = None
-        self.kept_bytes = self.body_bytes = 0
         self.body_done = request.content_length <= 0 and not request.chunked
         if not self.body_done and (body := down.take_body()):
             self.kept = [body]
             self.kept_bytes = self.body_bytes = len(body)
             self.body_done = True
         self.started = self.over = False
-        self.attempt = self.status = 0
+        self.attempt = self.status = self.response_bytes = 0
         self.total_at = self.start_at = NEVER
         self.idle_s = 0.0
-        self.arrived = self.touched = self._clock()
+        self.arrived = self.sent_at = self.touched = self._clock()
         self._budget.active += 1
         down.exchange = self
 
@@ -161,6 +162,7 @@ class Relay:
     # ---- retry budget → us (policy.retry.Retry) -----------------------------------------------
 
     def retry_now(self) -> None:
+        self.sent_at = self._clock()
         self.engine.retries.v += 1
         self._again()
 
@@ -241,6 +243,7 @@ class Relay:
         down, request = self.down, self.request
         self.started = True
         self.status = connection.reader.status
+        self.response_bytes = connection.reader.body_bytes
         if self.extra or down.draining or not request.keep_alive or not request.minor:
             response = self._amended(response)
         down.send(response)
@@ -251,7 +254,7 @@ class Relay:
             self._pool.give(connection)
             self._budget.active -= 1
             self._served()
-            if not self.extra:
+            if not (self.extra or self.body_bytes):
                 down.spare = self
             down.finish(keep=request.keep_alive)
         else:
@@ -284,6 +287,7 @@ class Relay:
         else:
             return
         if body:
+            self.response_bytes = reader.body_bytes
             if self.chunked_out:
                 parts.append(chunk(body[0] if len(body) == 1 else b"".join(body)))
             else:

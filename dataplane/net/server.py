@@ -317,7 +317,9 @@ class ServerConnection(asyncio.Protocol):
                 if not self._unread and not self._reader_paused:
                     # The common end, written out: nothing is waiting.
                     self.turn = _IDLE
-                    self.request.reset()
+                    request = self.request
+                    if request.fed or not request.keep_alive:
+                        request.reset()
                     self._deadline = self._clock() + self._idle_s
                     return
                 self._next(self._unread)

@@ -91,7 +91,7 @@ class HistogramFamily(_Family):
 
     def __init__(self, name: str, help_: str, labels: tuple[str, ...], buckets: tuple[float, ...]) -> None:
         super().__init__(name, help_, labels)
-        self._buckets = buckets
+        self.buckets = buckets
         self._cells: dict[tuple[str, ...], tuple[HistogramCell, list[str]]] = {}
         self._overflow = HistogramCell(buckets)
 
@@ -103,10 +103,10 @@ class HistogramFamily(_Family):
             return self._overflow
         prefix = self._prefix(values)
         comma = "," if prefix else ""
-        bounds = [*(_number(b) for b in self._buckets), "+Inf"]
+        bounds = [*(_number(b) for b in self.buckets), "+Inf"]
         lines = [f'{self.name}_bucket{{{prefix}{comma}le="{bound}"}} ' for bound in bounds]
         tail = f"{{{prefix}}} " if prefix else " "
-        cell = HistogramCell(self._buckets)
+        cell = HistogramCell(self.buckets)
         self._cells[values] = (cell, [*lines, f"{self.name}_sum{tail}", f"{self.name}_count{tail}"])
         return cell
 

@@ -68,7 +68,8 @@ _AROUND_REFUSED = b"\x0b\x0c\x85\xa0\xff"
 _NOT_NOTED = frozenset((_PASS, _DROP, _HOST, _CONTENT_LENGTH, _CONNECTION))
 _STAYS = frozenset((b"keep-alive", b"Keep-Alive"))
 _NOTHING: dict[int, bytes] = {}  # nobody writes into it
-_LINE = re.compile(rb"(GET|HEAD|POST|PUT|DELETE|PATCH|OPTIONS) (/[!-\"$-~]*+) HTTP/1\.1\r\n")
+# Method, target, and the target from its first dot or escape on: without one it is in normal form.
+_LINE = re.compile(rb"(GET|HEAD|POST|PUT|DELETE|PATCH|OPTIONS) (/[!-\"$&-\-/-~]*+([%.][!-\"$-~]*+)?) HTTP/1\.1\r\n")
 _VERSION = re.compile(rb" HTTP/[0-9]\.[0-9]")
 _CLOSE_TOKENS = frozenset((b"close", b"keep-alive", b"upgrade", b""))
 
@@ -91,10 +92,10 @@ class RequestReader:
     """
 
     __slots__ = (
-        "_actions", "_ascii", "_block", "_fed", "_fields", "_fields_max", "_head_bytes_max", "_head_done",
+        "_actions", "_ascii", "_block", "_fields", "_fields_max", "_head_bytes_max", "_head_done",
         "_learn", "_lessons", "_line", "_out", "_parser", "_repeat", "_repeats", "_token",
-        "chunked", "content_length", "expect_continue", "host", "host_key", "keep_alive", "lines", "method", "minor",
-        "seen", "size_bytes", "started", "target", "trusted", "upgrade",
+        "chunked", "content_length", "expect_continue", "fed", "host", "host_key", "keep_alive", "lines", "method",
+        "minor", "seen", "size_bytes", "started", "target", "trusted", "upgrade",
     )  # fmt: skip
 
     def __init__(self, table: FieldTable) -> None:
@@ -107,15 +108,15 @@ class RequestReader:
         self._repeat: Repeat | None = None
         self._repeats: tuple[bytes, bytes, dict[int, bytes], int]  # what each head that fits says
         self._lessons = LESSONS_MAX
-        self._fed = True
+        self.fed = True
         self.reset()
 
     def reset(self) -> None:
         """Ready for the next head."""
         self.keep_alive = True
-        if not self._fed:
+        if not self.fed:
             return  # what the last head said stands until the next one says something else
-        self._fed = False
+        self.fed = False
         self.started = False  # some of a head has arrived, but not all
         self._block: bytes | None = None  # fields of the last head that was read(); what they said stands
         self._ascii = True
@@ -149,8 +150,8 @@ class RequestReader:
             elif not self._read_fields(head, block):
                 return False
         self.size_bytes = len(head)
-        self.method, target = line.groups()
-        if b"%" in target or b"/." in target:
+        self.method, target, odd = line.groups()
+        if odd is not None:
             try:
                 target = normal_target(target)
             except BadRequest:
@@ -223,10 +224,10 @@ class RequestReader:
         Raises:
             ClientFault: refuse with its status and close; nothing after it can be trusted.
         """
-        if not self._fed:
-            self._fed = True
+        if not self.fed:
+            self.fed = True
             self.reset()
-            self._fed = True
+            self.fed = True
         self.started = True
         parser = self._parser
         if parser is None:

@@ -49,8 +49,8 @@ class ResponseReader:
 
     __slots__ = (
         "_actions", "_bodyless", "_head_bytes", "_heads", "_learn", "_nominated", "_parser", "_interim", "_until_close",
-        "_used", "body", "body_bytes", "chunked", "complete", "content_length", "excess", "head_done", "interim",
-        "keep_alive", "out", "status", "tail", "upgrade",
+        "body", "body_bytes", "chunked", "complete", "content_length", "excess", "head_done", "interim",
+        "keep_alive", "out", "status", "tail", "upgrade", "used",
     )  # fmt: skip
 
     def __init__(self, table: FieldTable) -> None:
@@ -58,14 +58,12 @@ class ResponseReader:
         self._learn = table.learn
         self._heads: dict[bytes, Known] = table.heads
         self._parser: httptools.HttpResponseParser | None = None
-        self._used = True
+        self.used = True
         self.reset(bodyless=False)
 
     def reset(self, *, bodyless: bool) -> None:
         """Ready for the next response; `bodyless`: it answers a HEAD."""
-        if not self._used and not bodyless:
-            return
-        self._used = bodyless
+        self.used = bodyless  # something was fed since, or is answered in a way of its own: reset() is needed
         self._bodyless = bodyless
         self._head_bytes = 0
         self.body_bytes = 0
@@ -96,7 +94,7 @@ class ResponseReader:
 
     def feed(self, data: bytes) -> None:
         """Raises UpstreamProtocol: what comes back is not HTTP we can trust; drop the connection (GW-18)."""
-        self._used = True
+        self.used = True
         parser = self._parser
         if parser is None:
             parser = self._parser = httptools.HttpResponseParser(self)

@@ -17,6 +17,10 @@ IDENTITY = {
 # Families of one process that is gateway, activator, autoscaler and control plane, and what they are.
 OF_A_REVISION = {
     "http_server_request_duration_seconds": "histogram",
+    "http_server_request_body_size_bytes": "histogram",
+    "http_server_response_body_size_bytes": "histogram",
+    "http_client_request_duration_seconds": "histogram",
+    "http_client_request_body_size_bytes": "histogram",
     "kn_revision_request_concurrency": "gauge",
     "kn_revision_request_queued": "gauge",
     "kn_revision_request_active": "gauge",
@@ -92,7 +96,15 @@ def test_the_families_of_a_revision_have_the_names_and_labels_of_knative(up):
     [count] = [
         one for one in counted if one.name.endswith("_count") and one.labels["kn_revision_name"] == "hello-00001"
     ]
-    assert count.labels == IDENTITY | {"http_response_status_code": "200"}
+    address = count.labels.pop("server_address"), count.labels.pop("server_port")
+    assert address == ("127.0.0.1", up.http.rsplit(":", 1)[1])
+    assert count.labels == IDENTITY | {
+        "http_request_method": "GET",
+        "http_response_status_code": "200",
+        "network_protocol_name": "http",
+        "network_protocol_version": "1.1",
+        "url_scheme": "http",
+    }
     assert count.value == 1
     buckets = [one for one in counted if one.name.endswith("_bucket")]
     assert buckets[-1].labels["le"] == "+Inf"
@@ -114,6 +126,7 @@ def test_nothing_of_ours_stands_under_the_prefixes_of_others(up):
         *OF_A_REVISION,
         *OF_A_LOOP,
         *FOR_RPS,
+        "target_info",
         "kn_activator_stats_conn_reachable",
         "kn_activator_stats_conn_errors",
         "kn_eventing_dispatch_duration_seconds",

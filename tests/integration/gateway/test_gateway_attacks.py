@@ -5,6 +5,7 @@ Source: reliability.md GW-13, GW-15, GW-18, GW-21, GW-23…GW-26, AC-01.
 
 import asyncio
 import contextlib
+import functools
 import socket
 import struct
 
@@ -171,7 +172,7 @@ async def test_GW_26_a_body_that_stops_ends_its_request(house, started):
     strict = Listener(
         name="strict",
         engine=house.engine,
-        handler=house.gateway._on_external,
+        handler=functools.partial(house.gateway._on_request, house.gateway._doors[0]),
         trusted=house.gateway._fields_of,
         settings=ListenerSettings(limits=Limits(body_stall_s=0.4)),
     )
@@ -460,7 +461,7 @@ async def test_GW_26_a_body_that_trickles_is_408_and_one_that_comes_fast_enough_
     listener = Listener(
         name="slow",
         engine=house.engine,
-        handler=house.gateway._on_external,
+        handler=functools.partial(house.gateway._on_request, house.gateway._doors[0]),
         trusted=house.gateway._fields_of,
         settings=ListenerSettings(limits=limits),
     )

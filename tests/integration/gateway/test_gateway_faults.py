@@ -742,3 +742,47 @@ async def test_container_concurrency_is_never_exceeded_and_order_is_kept(house):
     await asyncio.gather(*requests)
     assert peak == 1
     assert order == sorted(order)
+
+
+# ---- metrics ------------------------------------------------------------------------------------------------
+
+
+async def test_what_still_runs_when_its_revision_is_deleted_brings_no_series_back(house):
+    gate = asyncio.Event()
+
+    async def late(reader, writer, request) -> None:
+        await gate.wait()
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
+
+    await house.get()
+    assert 'kn_revision_name="hello-00001"' in house.registry.render()
+    house.origin.answer = late
+    reader, writer = await house.connect()
+    writer.write(head())
+    await until(lambda: house.origin.requests == 2)
+    house.apply(Snapshot(generation=99))
+    gate.set()
+    assert (await reader.readuntil(b"ok")).startswith(b"HTTP/1.1 200")
+    await asyncio.sleep(0.02)
+    text = house.registry.render()
+    assert not [line for line in text.splitlines() if line.startswith("http_") and "hello-00001" in line]
+
+
+async def test_sizes_and_durations_are_counted_on_both_sides(house):
+    for _ in range(3):
+        await house.get()
+    reader, writer = await house.connect()
+    for _ in range(2):
+        writer.write(head(b"POST / HTTP/1.1", b"content-length: 5\r\n") + b"hello")
+        await reader.readuntil(b"ok")
+    writer.write(head())
+    await reader.readuntil(b"ok")
+    for name, count, total in (
+        ("http_server_request_duration_seconds", 6, None),
+        ("http_client_request_duration_seconds", 6, None),
+        ("http_server_request_body_size_bytes", 6, 10),
+        ("http_client_request_body_size_bytes", 6, 10),
+        ("http_server_response_body_size_bytes", 6, 12),
+    ):
+        assert house.metric(f"{name}_count") == count, name
+        assert total is None or house.metric(f"{name}_sum") == total, name
