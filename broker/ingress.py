@@ -174,7 +174,7 @@ class Ingress:
             return
         connection.exchange = intake
         if connection.turn is _BUSY:
-            intake.on_body(b"", True)
+            intake.on_body(connection.take_body(), True)
         elif request.expect_continue:
             connection.want_continue()
 
