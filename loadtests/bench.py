@@ -3,8 +3,8 @@
 P1 cost of a request · P2 its latency · P3 two workers · P4 idle connections · P5 a big snapshot · P6 cold start ·
 P7 5 000 at once · P9 an event · P10 a thousand triggers · P11 on Redis and Kafka · M a mass apply · D the numbers of
 docs/decisions · E0 events as bytes · E1 matching · E2 accepting events · E3 delivering them · E4 beside a slow
-subscriber · E5 a dead one · ES stores of one machine. A target that is missed is printed, not raised: figures are read
-by people, beside their noise.
+subscriber · E5 a dead one · E6 fan-out · ES stores of one machine. A target that is missed is printed, not raised:
+figures are read by people, beside their noise.
 """
 
 import argparse
@@ -22,6 +22,7 @@ from scenarios.choices import what_do_our_choices_cost
 from scenarios.codec import what_does_an_event_cost_as_bytes
 from scenarios.dead_subscriber import does_a_dead_subscriber_cost_memory
 from scenarios.event_deliver import what_does_a_delivery_cost
+from scenarios.event_fanout import what_does_fan_out_cost
 from scenarios.event_ingest import what_does_it_cost_to_accept_an_event
 from scenarios.event_path import (
     what_do_a_thousand_triggers_cost,
@@ -59,6 +60,7 @@ SCENARIOS: dict[str, Callable[[Bench], None]] = {
     "E3": what_does_a_delivery_cost,
     "E4": does_a_slow_subscriber_delay_others,
     "E5": does_a_dead_subscriber_cost_memory,
+    "E6": what_does_fan_out_cost,
     "EK": what_does_an_event_cost_on_kafka,
     "ER": what_does_an_event_cost_on_redis,
     "ES": what_does_an_event_cost_its_store,

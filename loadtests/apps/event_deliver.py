@@ -74,35 +74,41 @@ class Settler:
         self.settled += len(batch)
 
 
-async def events(consumer, settled, count: int) -> None:
-    """Appends `count`, a few batches ahead of what is settled; returns when all are."""
+async def events(consumers, settled, count: int) -> None:
+    """Appends `count`, a few batches ahead of what every consumer has settled; returns when all are."""
     store = MemoryStore()
     log = await store.open("bench/b", LogSettings(retention_s=0, retention_bytes=1))
-    consumer.attach(await log.subscribe(consumer, Start("latest")))
+    for consumer in consumers:
+        consumer.attach(await log.subscribe(consumer, Start("latest")))
     appended = 0
-    while settled() < count:
-        while appended < count and appended - settled() < AHEAD:
+    while (done := settled()) < count:
+        while appended < count and appended - done < AHEAD:
             log.append([record(number) for number in range(appended, appended + BATCH)], lambda fault: None)
             appended += BATCH
         await asyncio.sleep(0.001)  # not busily: this process is what is measured
     await store.close()
 
 
-async def deliver(port: int, count: int, warm: int, connections: int) -> tuple[float, float]:
+async def deliver(port: int, count: int, warm: int, connections: int, triggers: int) -> tuple[float, float]:
     registry = Registry()
     engine = Engine(loop=asyncio.get_running_loop(), registry=registry)
-    settings = BrokerSettings(max_in_flight=connections)
-    trigger = Trigger(namespace="bench", name="t", broker="b", subscriber=Target(url=f"http://127.0.0.1:{port}/"))
+    settings = BrokerSettings(max_in_flight=max(1, connections // triggers))
+    journal = Journal(facts_max=settings.journal_facts_max)
+    to = Target(url=f"http://127.0.0.1:{port}/")
     spent = (0.0, 0.0)
-    for number in (warm, count):
+    for number in (warm // triggers, count // triggers):
         meters = DeliveryMeters(registry, SYSTEM.wall)
-        journal = Journal(facts_max=settings.journal_facts_max)
-        consumer = TriggerConsumer(engine, trigger, compile_filters(()), settings, "bench/b", journal, SYSTEM, meters)
-        delivered = consumer._meters.delivered
+        consumers = []
+        for name in range(triggers):
+            trigger = Trigger(namespace="bench", name=f"t{name}", broker="b", subscriber=to)
+            every = compile_filters(())
+            consumers.append(TriggerConsumer(engine, trigger, every, settings, "bench/b", journal, SYSTEM, meters))
+        cells = [consumer._meters.delivered for consumer in consumers]
         begun, wall = cpu_s(), time.monotonic()
-        await events(consumer, lambda cell=delivered: cell.v, number)
+        await events(consumers, lambda cells=cells: min(cell.v for cell in cells), number)
         spent = (cpu_s() - begun, time.monotonic() - wall)
-        consumer.close()
+        for consumer in consumers:
+            consumer.close()
     await engine.close()
     return spent
 
@@ -112,7 +118,7 @@ async def settle(count: int, warm: int) -> tuple[float, float]:
     for number in (warm, count):
         consumer = Settler()
         begun, wall = cpu_s(), time.monotonic()
-        await events(consumer, lambda one=consumer: one.settled, number)
+        await events([consumer], lambda one=consumer: one.settled, number)
         spent = (cpu_s() - begun, time.monotonic() - wall)
     return spent
 
@@ -160,7 +166,7 @@ def cpu_s() -> float:
 
 async def run(chosen: argparse.Namespace) -> None:
     if chosen.what == "deliver":
-        cpu, wall = await deliver(chosen.port, chosen.count, chosen.warm, chosen.connections)
+        cpu, wall = await deliver(chosen.port, chosen.count, chosen.warm, chosen.connections, chosen.triggers)
     elif chosen.what == "store":
         cpu, wall = await settle(chosen.count, chosen.warm)
     else:
@@ -174,5 +180,6 @@ if __name__ == "__main__":
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--count", type=int, default=100_000)
     parser.add_argument("--warm", type=int, default=5_000)
+    parser.add_argument("--triggers", type=int, default=1)
     parser.add_argument("--connections", type=int, default=100)
     uvloop.run(run(parser.parse_args()))
