@@ -81,6 +81,7 @@ _SETTINGS: dict[str, Callable[[str], float]] = {
 }
 _OURS = "eventing.dataplane.dev/"
 STORE, DURABILITY = _OURS + "store", _OURS + "durability"  # annotations of a Broker's status, for people
+EXTERNAL_TOPIC = "kafka.eventing.knative.dev/external.topic"  # of a Broker: a topic that is there already
 _IGNORED = ("channel-template-spec", "_example")
 _POSITIVE = ("default.topic.partitions", "default.topic.replication.factor")
 _CONFIG_KEYS_MAX = 100

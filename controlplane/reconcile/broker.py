@@ -11,7 +11,7 @@ Source: spec/eventing.md §12.1–12.3, §28.1, §28.9.
 
 from msgspec.structs import replace
 
-from controlplane.broker_config import DURABILITY, StoreConfig, read_store, written
+from controlplane.broker_config import DURABILITY, EXTERNAL_TOPIC, StoreConfig, read_store, written
 from controlplane.broker_defaults import CHANNEL_DEFAULT, CLASSES, NAMESPACE, is_kafka
 from controlplane.reconcile.conditions import Conditions
 from controlplane.reconcile.destination import Unresolved, key_of, resolve
@@ -74,6 +74,8 @@ def _configured(broker: Broker, class_: str, view: View, marks: Conditions) -> B
     if kafka:
         marks.true(PARSED)
         marks.true(UPDATED)
+        if topic := broker.metadata.annotations.get(EXTERNAL_TOPIC):
+            found = replace(found, config={**found.config, EXTERNAL_TOPIC: topic})
     else:
         marks.unknown(CHANNEL, "ChannelNotReady", "The store has not been opened yet.")
     return replace(broker.status, annotations=written(found, class_))

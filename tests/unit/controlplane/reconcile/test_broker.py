@@ -92,6 +92,18 @@ def test_without_an_ingress_there_is_no_address(world):
     assert compiled.broker(found) is not None  # what it holds is not deleted because of that
 
 
+def test_an_external_topic_is_told_to_the_store_of_a_kafka_broker_alone(world):
+    world.apply("ConfigMap", "kafka-broker-config", data={"bootstrap.servers": "k:9092"})
+    topic = "kafka.eventing.knative.dev/external.topic"
+    for name, class_ in (("one", "Kafka"), ("two", "MTChannelBasedBroker")):
+        ref = {"apiVersion": "v1", "kind": "ConfigMap", "name": "kafka-broker-config"}
+        notes = {"eventing.knative.dev/broker.class": class_, topic: "theirs"}
+        world.apply("Broker", name, metadata={"annotations": notes}, spec={"config": ref})
+        world.report("broker", name)
+    assert compiled.broker(look(world, "one")).config == {"bootstrap.servers": "k:9092", topic: "theirs"}
+    assert compiled.broker(look(world, "two")).config == {"bootstrap.servers": "k:9092"}
+
+
 def test_a_kafka_broker_reads_its_config_map(world):
     world.broker(class_="Kafka", config="kafka-broker-config")
     found = look(world)
