@@ -391,7 +391,7 @@ def log_settings(settings: BrokerSettings, broker: Broker) -> LogSettings:
         "dead_lettered_max": settings.dead_lettered_max,
         "dedup_window_s": settings.dedup_window_s,
         **{name: value for name, value in broker.settings.items() if name in known},
-        "config": broker.config,
+        "config": {**broker.config, **broker.secret},
     }
     return msgspec.convert(given, LogSettings, strict=False)
 

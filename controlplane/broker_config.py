@@ -6,15 +6,17 @@ Path: reconcile/configmaps.py → [broker_config] → admission/defaults_eventin
 The ConfigMap that a Broker's `spec.config` names has what its store is told: Knative's keys for Kafka, ours for every
 class. Knative's template for channels is accepted and means nothing: there are no channels underneath.
 
-Source: spec/eventing.md §12.1, §28.1, Appendix A2; docs/triggers.md.
+Source: spec/eventing.md §12.1, §22.4, §28.1, Appendix A2; docs/triggers.md.
 """
 
+import base64
 from collections.abc import Callable, Mapping
 
 import msgspec
 
 from controlplane.broker_defaults import CLASSES, KEY, NAME, BrokerDefaults, Scope, is_kafka
 from controlplane.config_data import Data, mapping
+from controlplane.store.contract import Key
 from dataplane.errors import ConfigFault
 from dataplane.resources.eventing import DeliverySpec, KReference
 
@@ -86,6 +88,10 @@ _IGNORED = ("channel-template-spec", "_example")
 _POSITIVE = ("default.topic.partitions", "default.topic.replication.factor")
 _CONFIG_KEYS_MAX = 100
 
+SECRET_NAME, SECRET_NAMESPACE = "auth.secret.ref.name", "auth.secret.ref.namespace"
+SECRET_KEYS = ("protocol", "sasl.mechanism", "user", "password", "ca.crt", "user.crt", "user.key", "user.skip")
+EXTERNAL_TOPIC = "kafka.eventing.knative.dev/external.topic"  # annotation of a Broker
+
 
 def read_store(data: Mapping[str, str], class_: str) -> StoreConfig:
     """What a Broker's ConfigMap tells its store. Raises ConfigFault."""
@@ -110,6 +116,24 @@ def read_store(data: Mapping[str, str], class_: str) -> StoreConfig:
             if key in config and not (config[key].isascii() and config[key].isdigit() and int(config[key]) > 0):
                 raise ConfigFault(f"{key}: a whole number greater than 0 is needed")
     return StoreConfig(settings=settings, config=config)
+
+
+def secret_key(annotations: Mapping[str, str], namespace: str) -> Key | None:
+    """The Secret with the credentials, from what was read of the ConfigMap. `namespace`: of the ConfigMap."""
+    name = annotations.get(SECRET_NAME, "")
+    return Key("", "Secret", annotations.get(SECRET_NAMESPACE) or namespace, name) if name else None
+
+
+def read_secret(data: Mapping[str, str]) -> dict[str, str]:
+    """Credentials of Kafka (spec §22.4) out of a Secret's data. What is no text is left out."""
+    found: dict[str, str] = {}
+    for key in SECRET_KEYS:
+        if key in data:
+            try:
+                found[key] = base64.b64decode(data[key]).decode()
+            except ValueError:
+                continue
+    return found
 
 
 def written(one: StoreConfig, class_: str) -> dict[str, str]:

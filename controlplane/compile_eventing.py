@@ -11,27 +11,41 @@ Source: spec/eventing.md §8.1, §10.4, §12.
 from typing import cast
 
 from controlplane import delivery
-from controlplane.broker_config import STORE, from_written
-from controlplane.broker_defaults import CLASSES
+from controlplane.broker_config import EXTERNAL_TOPIC, STORE, from_written, read_secret, secret_key
+from controlplane.broker_defaults import CLASSES, is_kafka
+from controlplane.store.contract import Key
 from dataplane.errors import ConfigFault
 from dataplane.resources import eventing
+from dataplane.resources.core import Secret
 from dataplane.resources.triggers import Broker, Target, Trigger
 
 
-def broker(one: eventing.Broker) -> Broker | None:
-    """None: somebody else's class, or its configuration was never read."""
+def credentials(one: eventing.Broker) -> Key | None:
+    """The Secret that the Broker's store needs; None without one."""
+    config = one.spec.config
+    namespace = config.namespace if config is not None and config.namespace else one.metadata.namespace
+    return secret_key(one.status.annotations, namespace)
+
+
+def broker(one: eventing.Broker, secret: Secret | None = None) -> Broker | None:
+    """`secret`: what `credentials` names. None: somebody else's class, its configuration was never read, or its Secret
+    is missing."""
     meta, status = one.metadata, one.status
     class_ = meta.annotations.get(eventing.BROKER_CLASS, "")
     if class_ not in CLASSES or STORE not in status.annotations:
         return None
+    if secret is None and credentials(one) is not None:
+        return None
     found = from_written(status.annotations)
+    external = meta.annotations.get(EXTERNAL_TOPIC, "")
     return Broker(
         namespace=meta.namespace,
         name=meta.name,
         uid=meta.uid,
         store=CLASSES[class_],
         settings=found.settings,
-        config=found.config,
+        config={**found.config, EXTERNAL_TOPIC: external} if external and is_kafka(class_) else found.config,
+        secret=read_secret(secret.data) if secret is not None else {},
     )
 
 

@@ -3,8 +3,8 @@
 Path: store → publish.py → [publish_eventing] → compile_eventing.py.
 
 A broker process deletes what a change of the snapshot takes away, so nothing is taken away but what is deleted: a
-Trigger whose subscriber cannot be resolved any more is paused, a Broker whose ConfigMap is gone stays as it was. A
-Broker of the same name that was made anew is first taken away and comes with a later generation.
+Trigger whose subscriber cannot be resolved any more is paused, a Broker whose ConfigMap or Secret is gone stays as it
+was. A Broker of the same name that was made anew is first taken away and comes with a later generation.
 
 Source: spec/eventing.md §12.5, §12.8, §12.10.
 """
@@ -20,6 +20,7 @@ from controlplane.reconcile.outcome import key_for
 from controlplane.store.contract import Change, Store
 from dataplane.errors import ConfigFault
 from dataplane.resources import eventing
+from dataplane.resources.core import Secret
 from dataplane.resources.snapshot import Snapshot
 from dataplane.resources.triggers import Broker, Trigger
 
@@ -56,9 +57,19 @@ class EventingParts:
             self._dirty_triggers.update(self._of.get(key, {}))
         elif isinstance(change.object, eventing.Trigger):
             self._dirty_triggers[key] = None
+        elif isinstance(change.object, Secret):
+            return self._credentials(change)
         else:
             return False
         return True
+
+    def _credentials(self, change: Change) -> bool:
+        concerned = False
+        for one in self._store.objects(eventing.GROUP, "Broker"):
+            if isinstance(one, eventing.Broker) and compiled.credentials(one) == change.key:
+                self._dirty_brokers[f"{one.metadata.namespace}/{one.metadata.name}"] = None
+                concerned = True
+        return concerned
 
     def next(self, snapshot: Snapshot, brokers: dict[str, Broker | None], triggers: dict[str, Trigger | None]) -> bool:
         """Compile one more; what differs from `snapshot` goes into the dictionaries. False: nothing is left."""
@@ -82,7 +93,7 @@ class EventingParts:
     def _broker(self, key: str, snapshot: Snapshot, out: dict[str, Broker | None]) -> None:
         before = snapshot.brokers.get(key)
         one = self._store.get(key_for(eventing.Broker, *_split(key)))
-        value = compiled.broker(one) if isinstance(one, eventing.Broker) else None
+        value = compiled.broker(one, self._secret(one)) if isinstance(one, eventing.Broker) else None
         self._gone.pop(key, None)
         if before is not None and (value is None or value.uid != before.uid):
             if one is None or one.metadata.uid != before.uid:
@@ -91,6 +102,11 @@ class EventingParts:
                     self._anew[key] = None
         elif value != before:
             out[key] = value
+
+    def _secret(self, one: eventing.Broker) -> Secret | None:
+        key = compiled.credentials(one)
+        found = self._store.get(key) if key is not None else None
+        return found if isinstance(found, Secret) else None
 
     def _trigger(self, key: str, snapshot: Snapshot, out: dict[str, Trigger | None]) -> None:
         before = snapshot.triggers.get(key)

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from controlplane.broker_config import DURABILITY, EXTERNAL_TOPIC, StoreConfig, read_store, written
 from controlplane.broker_defaults import CHANNEL_DEFAULT, CLASSES, NAMESPACE, is_kafka
+from controlplane.compile_eventing import credentials
 from controlplane.reconcile.conditions import Conditions
 from controlplane.reconcile.destination import Unresolved, key_of, resolve
 from controlplane.reconcile.outcome import NOTHING, Outcome, update
@@ -71,14 +72,18 @@ def _configured(broker: Broker, class_: str, view: View, marks: Conditions) -> B
     except (ConfigFault, Unresolved) as fault:
         marks.false(PARSED if kafka else CHANNEL, "ConfigMapInvalid" if kafka else "ChannelTemplateFailed", str(fault))
         return broker.status
-    if kafka:
+    status = replace(broker.status, annotations=written(found, class_))
+    secret = credentials(replace(broker, status=status))
+    if kafka and secret is not None and view.get(secret) is None:
+        marks.false(PARSED, "SecretNotFound", f'Secret "{secret.namespace}/{secret.name}" not found')
+    elif kafka:
         marks.true(PARSED)
         marks.true(UPDATED)
         if topic := broker.metadata.annotations.get(EXTERNAL_TOPIC):
             found = replace(found, config={**found.config, EXTERNAL_TOPIC: topic})
     else:
         marks.unknown(CHANNEL, "ChannelNotReady", "The store has not been opened yet.")
-    return replace(broker.status, annotations=written(found, class_))
+    return status
 
 
 def _read(broker: Broker, class_: str, view: View) -> StoreConfig:

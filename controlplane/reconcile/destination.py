@@ -14,6 +14,7 @@ from urllib.parse import urljoin
 
 import msgspec
 
+from controlplane.broker_config import secret_key
 from controlplane.knative_settings import CLUSTER_DOMAIN
 from controlplane.store.contract import Key
 from dataplane.resources.eventing import (
@@ -116,6 +117,9 @@ def _wanted_by(one: Broker | Trigger, namespace: str) -> Iterator[Key]:
     if isinstance(one, Broker):
         if one.spec.config is not None:
             yield key_of(one.spec.config, namespace)
+            secret = secret_key(one.status.annotations, one.spec.config.namespace or namespace)
+            if secret is not None:
+                yield secret
         return
     yield broker_key(one)
     if one.spec.subscriber.ref is not None:

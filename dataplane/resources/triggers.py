@@ -46,7 +46,7 @@ class Broker(_Value, frozen=True, kw_only=True):
     """A broker.
 
     store: which kind keeps it; "" = the default of the process. settings: fields of broker.store.contract.LogSettings
-    by name; config: what only one kind of store knows.
+    by name; config: what only one kind of store knows; secret: the same, but never shown.
     """
 
     namespace: str
@@ -55,6 +55,10 @@ class Broker(_Value, frozen=True, kw_only=True):
     store: Literal["", "memory", "sqlite", "redis", "kafka"] = ""
     settings: dict[str, float] = {}
     config: dict[str, str] = {}
+    secret: dict[str, str] = {}
+
+    def __repr__(self) -> str:
+        return f"Broker({self.namespace}/{self.name}, uid={self.uid}, store={self.store}, secret={sorted(self.secret)})"
 
 
 class Trigger(_Value, frozen=True, kw_only=True):

@@ -73,11 +73,20 @@ def make_app(
         present = snapshot()
         if present is None:
             return web.json_response({"error": "no snapshot yet"}, status=404)
-        return web.Response(body=msgspec.json.encode(present), content_type="application/json")
+        return web.Response(body=msgspec.json.encode(_without_secrets(present)), content_type="application/json")
 
     app = web.Application(middlewares=[_only_local] if guarded else [])
     app.add_routes([*health_routes(registry=registry, checks=checks), web.get("/snapshot", dump)])
     return app
+
+
+def _without_secrets(snapshot: Snapshot) -> Snapshot:
+    hidden = {
+        key: msgspec.structs.replace(one, secret=dict.fromkeys(one.secret, "…"))
+        for key, one in snapshot.brokers.items()
+        if one.secret
+    }
+    return msgspec.structs.replace(snapshot, brokers={**snapshot.brokers, **hidden}) if hidden else snapshot
 
 
 def health_routes(*, registry: Registry, checks: Mapping[str, Check]) -> list[web.RouteDef]:

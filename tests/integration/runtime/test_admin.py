@@ -6,6 +6,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from dataplane.errors import ConfigFault
 from dataplane.resources.snapshot import Snapshot
+from dataplane.resources.triggers import Broker
 from dataplane.runtime.admin import Admin, split_address
 from dataplane.telemetry.metrics import Registry
 
@@ -34,6 +35,11 @@ async def test_the_admin_port_answers_metrics_health_and_the_snapshot() -> None:
     assert (status, text) == (503, "[+]store ok\n[-]snapshot failed: none yet\nreadyz check failed\n")
     status, text, _ = await _get(admin, "/snapshot")
     assert json.loads(text)["generation"] == 3
+    one = Broker(namespace="n", name="b", config={"bootstrap.servers": "k:1"}, secret={"password": "s3cret"})
+    present[0] = Snapshot(generation=4, brokers={"n/b": one})
+    _, text, _ = await _get(admin, "/snapshot")
+    assert json.loads(text)["brokers"]["n/b"]["config"] == {"bootstrap.servers": "k:1"}
+    assert "s3cret" not in text
     await admin.stop()
 
 

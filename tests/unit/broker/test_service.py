@@ -331,9 +331,9 @@ async def test_draining_closes_subscriptions_then_stores(world: World):
 
 
 def test_a_brokers_own_settings_win_over_those_of_the_process():
-    one = broker(settings={"retention_s": 60.0}, config={"topic": "x"})["default/b"]
+    one = broker(settings={"retention_s": 60.0}, config={"topic": "x"}, secret={"password": "p"})["default/b"]
     found = log_settings(BrokerSettings(retention_s=1.0, quota_bytes=5), one)
-    assert (found.retention_s, found.quota_bytes, found.config) == (60.0, 5, {"topic": "x"})
+    assert (found.retention_s, found.quota_bytes, found.config) == (60.0, 5, {"topic": "x", "password": "p"})
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from controlplane.publish import Publisher, merged
-from dataplane.resources.core import ConfigMap
+from dataplane.resources.core import ConfigMap, Secret
 from dataplane.resources.eventing import Broker, Trigger
 from dataplane.resources.snapshot import Change, Snapshot, changed
 from dataplane.telemetry.metrics import Registry
@@ -125,6 +125,20 @@ def test_a_broker_whose_config_map_is_gone_stays_as_it_was(world, published):
     assert before.settings == {"parked_max": 5.0}
     world.delete(ConfigMap, "how")
     assert published.turn().brokers["default/default"] == before
+
+
+def test_another_secret_reaches_its_broker(world, published):
+    world.apply("ConfigMap", "how", data={"bootstrap.servers": "k:9092", "auth.secret.ref.name": "login"})
+    world.broker(class_="Kafka", config="how")
+    assert published.turn().brokers == {}
+    world.apply("Secret", "login", stringData={"password": "one"})
+    before = published.turn().brokers["default/default"]
+    assert before.secret == {"password": "one"}
+    world.apply("Secret", "login", stringData={"password": "two"})
+    after = published.turn().brokers["default/default"]
+    assert after.secret == {"password": "two"}
+    world.delete(Secret, "login")
+    assert published.turn().brokers["default/default"] == after
 
 
 def test_a_deleted_broker_goes_after_its_triggers(world, published):

@@ -4,6 +4,7 @@ import pytest
 from msgspec.structs import replace
 
 from controlplane import compile_eventing as compiled
+from controlplane.reconcile.outcome import key_of
 from controlplane.reconcile.view import View
 from dataplane.resources.core import ConfigMap
 from dataplane.resources.eventing import Broker
@@ -131,6 +132,34 @@ def test_a_kafka_broker_reads_its_config_map(world):
     assert world.state(Broker, "default") == ("False", "ConfigMapInvalid")
     assert compiled.broker(found) == made  # goes on with what it had
     assert found.status.address is not None
+
+
+def test_a_kafka_broker_waits_for_its_secret_and_shows_nothing_of_it(world):
+    data = {"bootstrap.servers": "k:9092", "auth.secret.ref.name": "login"}
+    world.apply("ConfigMap", "kafka-broker-config", data=data)
+    world.broker(class_="Kafka", config="kafka-broker-config")
+    found = look(world)
+    assert world.state(Broker, "default", "ConfigParsed") == ("False", "SecretNotFound")
+    assert world.message(Broker, "default", "ConfigParsed") == 'Secret "default/login" not found'
+    assert (found.status.address, compiled.broker(found)) == (None, None)
+    secret = world.apply(
+        "Secret", "login", stringData={"user": "me", "password": "s3cret", "bootstrap.servers": "evil:1"}
+    )
+    assert {key.name for key in world.view.referring(key_of(secret))} == {"default"}
+    world.report("broker", "default")
+    found = look(world)
+    assert world.state(Broker, "default") == ("True", "")
+    made = compiled.broker(found, secret)
+    assert made.secret == {"user": "me", "password": "s3cret"}
+    assert made.config["bootstrap.servers"] == "k:9092"
+    assert "s3cret" not in f"{found} {made!r}"
+
+
+def test_an_external_topic_is_the_store_s_business(world):
+    made = world.broker(class_="Kafka")
+    key = "kafka.eventing.knative.dev/external.topic"
+    world.put(replace(made, metadata=replace(made.metadata, annotations={**made.metadata.annotations, key: "theirs"})))
+    assert compiled.broker(look(world)).config == {key: "theirs"}
 
 
 def test_the_config_map_that_every_knative_manifest_names_need_not_be_there(world):
