@@ -22,6 +22,13 @@ from dataplane.net.server import ServerConnection
 from dataplane.wire.headers import FieldTable
 
 BACKLOG = 4096
+GOODBYE_S = 1.0  # for the frame that is under way in a WebSocket at the end of a drain, and for the client to read it
+KEEPALIVE = (  # a client whose machine is gone is found out within a minute, asked by the kernel
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 30),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
+)
 
 
 class ListenerSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,6 +84,9 @@ class Listener:
             backlog=BACKLOG,
             reuse_port=self._settings.reuse_port or None,
         )
+        for option in KEEPALIVE:
+            for sock in self._server.sockets:
+                sock.setsockopt(*option)  # connections inherit it
         return _address(self._server.sockets[0])
 
     async def start_on(self, sock: socket.socket) -> tuple[str, int]:
@@ -108,7 +118,14 @@ class Listener:
                 pass
         left = [c for c in list(self._connections) if not c.close_if_idle()]
         for connection in left:
-            connection.close()
+            connection.say_goodbye()
+        if self._connections:
+            try:
+                async with asyncio.timeout_at(self._engine.clock() + GOODBYE_S):
+                    await self._empty.wait()
+            except TimeoutError:
+                for connection in list(self._connections):
+                    connection.close()
         return len(left)
 
     # ---- connections → us ---------------------------------------------------------------------

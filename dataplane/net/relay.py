@@ -473,8 +473,8 @@ class Relay:
         self.status = 101
         head = (STATUS_LINE[101], *reader.out, b"connection: Upgrade\r\nupgrade: ", request.upgrade, b"\r\n\r\n")
         self.down.send(b"".join((*head, reader.tail)))
-        Tunnel(self.down, connection, idle_s=self.idle_s, clock=self._clock, ended=self._tunnel_ended)
-        self.down.tunnel()
+        tunnel = Tunnel(self.down, connection, idle_s=self.idle_s, clock=self._clock, ended=self._tunnel_ended)
+        self.down.tunnel(tunnel.say_goodbye)
 
     def _tunnel_ended(self, error: DataplaneError | None) -> None:
         self.over = True

@@ -20,6 +20,7 @@ GW-23…GW-26.
 import asyncio
 import enum
 import socket
+from collections.abc import Callable
 from typing import Any, cast
 
 from dataplane.errors import BadRequest, DataplaneError, RequestTimeout
@@ -62,7 +63,7 @@ class ServerConnection(asyncio.Protocol):
         "_saw_eof", "_half_closed", "_watched",
         "_deadline", "_stalled_at", "_owes_turn",
         "wake", "turn", "request", "exchange", "peer", "blocked", "draining", "forwarded_for", "forwarded_line",
-        "spare",
+        "spare", "_say_goodbye",
     )  # fmt: skip
 
     # ---- construction -------------------------------------------------------------------
@@ -92,6 +93,7 @@ class ServerConnection(asyncio.Protocol):
         self.turn = _IDLE
         self.request: RequestReader
         self.exchange: Exchange | None = None
+        self._say_goodbye: Callable[[], None]
         self.peer = ""
         self.blocked = False  # the client reads slower than we write
         self.draining = False  # answer with Connection: close from now on
@@ -397,9 +399,10 @@ class ServerConnection(asyncio.Protocol):
         if self.turn is _BODY or self.turn is _TUNNEL:
             self._resume()
 
-    def tunnel(self) -> None:
-        """From now on bytes go to the exchange as they come."""
+    def tunnel(self, say_goodbye: Callable[[], None]) -> None:
+        """From now on bytes go to the exchange as they come. `say_goodbye`: at the end of a drain; it calls leave()."""
         self.turn = _TUNNEL
+        self._say_goodbye = say_goodbye
         unread, self._unread = self._unread, b""
         self._resume()
         if unread and self.exchange is not None:
@@ -418,6 +421,18 @@ class ServerConnection(asyncio.Protocol):
             self._close()
             if exchange is not None:
                 exchange.on_client_gone(None)
+
+    def leave(self, last_words: bytes) -> None:
+        """Of a tunnel: send this and half-close; what the client still says is discarded for a moment."""
+        self.send(last_words)
+        self._linger()
+
+    def say_goodbye(self) -> None:
+        """The end of a drain: a tunnel may need a moment for it, anybody else is closed."""
+        if self.turn is _TUNNEL:
+            self._say_goodbye()
+        else:
+            self.close()
 
     def close_if_idle(self) -> bool:
         """For the end of a drain: True when there was nothing to lose."""

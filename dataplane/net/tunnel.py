@@ -2,9 +2,10 @@
 
 Path: net/relay.py → [tunnel] between net/server.py and net/client.py.
 
-Each half ends by itself: FIN from one side is FIN to the other. Age does not end a tunnel, idleness may.
+Each half ends by itself: FIN from one side is FIN to the other. Age does not end a tunnel, idleness may. It is always a
+WebSocket (GW-17), so at the end of a drain the client is told in its own words, between two frames.
 
-Source: spec/serving.md §15.2; reliability.md GW-17, GW-24.
+Source: RFC 6455 §7.1; spec/serving.md §15.2; reliability.md GW-17, GW-24.
 """
 
 from collections.abc import Callable
@@ -13,12 +14,13 @@ from dataplane.errors import ClientGone, DataplaneError, UpstreamProtocol, Upstr
 from dataplane.net.client import ClientConnection
 from dataplane.net.server import ServerConnection
 from dataplane.net.timers import NEVER
+from dataplane.wire.frames import GOING_AWAY, Frames
 
 
 class Tunnel:
     """`ended(error)` is called once; by then neither connection is ours any more. idle_s 0: no limit."""
 
-    __slots__ = ("_clock", "_down", "_ended", "_half_closed", "_idle_s", "_touched", "_up")
+    __slots__ = ("_clock", "_down", "_ended", "_frames", "_half_closed", "_idle_s", "_leaving", "_touched", "_up")
 
     def __init__(
         self,
@@ -35,12 +37,25 @@ class Tunnel:
         self._clock = clock
         self._ended = ended
         self._half_closed = False
+        self._frames = Frames()  # of what goes to the client
+        self._leaving = False  # say goodbye at the end of the frame that is under way
+        self._frames.feed(up.reader.tail)
         self._touched = clock()
         up.tunnel = True
         up.user = self
         down.exchange = self
         if idle_s:
             down.deadline_at(self._touched + idle_s)
+
+    # ---- end of a drain → us ------------------------------------------------------------------
+
+    def say_goodbye(self) -> None:
+        """Close 1001 between two frames: now, or when the one under way has ended. Whoever asks cuts us when that takes
+        too long."""
+        if self._frames.between:
+            self._goodbye()
+        else:
+            self._leaving = True
 
     # ---- client → us (accepting.Exchange) ---------------------------------------------------
 
@@ -80,6 +95,11 @@ class Tunnel:
     def on_tunnel_data(self, data: bytes) -> None:
         down, up = self._down, self._up
         self._touched = self._clock()
+        end = self._frames.feed(data)
+        if self._leaving and end >= 0:
+            down.send(data[:end])
+            self._goodbye()
+            return
         down.send(data)
         if down.blocked and up is not None:
             up.pause()
@@ -102,6 +122,10 @@ class Tunnel:
         raise AssertionError("a tunnel has no responses")
 
     # ---- helpers --------------------------------------------------------------------------------
+
+    def _goodbye(self) -> None:
+        self._end(None)
+        self._down.leave(GOING_AWAY)
 
     def _one_side_ended(self) -> None:
         if not self._half_closed:

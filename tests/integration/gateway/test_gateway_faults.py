@@ -786,3 +786,58 @@ async def test_sizes_and_durations_are_counted_on_both_sides(house):
     ):
         assert house.metric(f"{name}_count") == count, name
         assert total is None or house.metric(f"{name}_sum") == total, name
+
+
+# ---- the end of a drain for a WebSocket ---------------------------------------------------------------------
+
+
+GOING_AWAY = b"\x88\x02\x03\xe9"
+FRAME = b"\x82\x05hello"
+
+
+async def drained(make_house, *pieces: bytes) -> tuple[bytes, bool]:
+    """A pod that sends the first piece, and the others once the gateway drains; what the client read, and whether its
+    connection ended in order."""
+    house = await make_house(GatewaySettings(drain_timeout_s=0.2))
+    draining = asyncio.Event()
+
+    async def pod(reader, writer, request) -> None:
+        writer.write(b"HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\r\n")
+        writer.write(pieces[0])
+        await draining.wait()
+        await asyncio.sleep(0.4)
+        for piece in pieces[1:]:
+            writer.write(piece)
+        await reader.read()
+
+    house.origin.answer = pod
+    reader, writer = await house.connect()
+    writer.write(upgrade())
+    await reader.readuntil(b"\r\n\r\n")
+    got = await reader.readexactly(len(pieces[0]))
+    draining.set()
+    drain = asyncio.create_task(house.gateway.drain())
+    orderly = True
+    try:
+        async with asyncio.timeout(5):
+            got += await reader.read()
+    except ConnectionError:
+        orderly = False
+    writer.close()
+    await drain
+    await until(lambda: house.activator.hold(KEY).meter.running == 0)
+    return got, orderly
+
+
+async def test_GW_32_a_websocket_is_told_1001_when_the_drain_is_over(make_house):
+    assert await drained(make_house, FRAME) == (FRAME + GOING_AWAY, True)
+    assert await drained(make_house, b"") == (GOING_AWAY, True)
+
+
+async def test_GW_32_the_frame_that_is_under_way_is_not_broken(make_house):
+    assert await drained(make_house, FRAME[:3], FRAME[3:] + FRAME[:4]) == (FRAME + GOING_AWAY, True)
+
+
+async def test_GW_32_a_frame_that_does_not_end_is_cut_and_nothing_is_put_into_it(make_house):
+    got, _ = await drained(make_house, FRAME[:3])
+    assert got == FRAME[:3]
