@@ -315,11 +315,11 @@ class _BrokerRun:
             filter_ = compile_filters(trigger.filters)
             if there is not None:
                 if there.trigger != trigger:
-                    there.runner.update(trigger, filter_)
+                    there.runner.update(resolved(trigger, self._service._settings), filter_)
                     there.trigger = trigger
                 return True
             start = start_of(trigger.start)
-            runner = self._service._make_runner(trigger, filter_, self._key)
+            runner = self._service._make_runner(resolved(trigger, self._service._settings), filter_, self._key)
         except (FilterFault, ConfigFault, ValueError) as fault:
             self._tell(_not(key, trigger, "InvalidTrigger", str(fault)))
             return True  # no retry mends it; another snapshot will
@@ -394,6 +394,16 @@ def log_settings(settings: BrokerSettings, broker: Broker) -> LogSettings:
         "config": {**broker.config, **broker.secret},
     }
     return msgspec.convert(given, LogSettings, strict=False)
+
+
+def resolved(trigger: Trigger, settings: BrokerSettings) -> Trigger:
+    """With what the process's settings say where its delivery does not."""
+    given = trigger.delivery
+    timeout_s, backoff_s = given.timeout_s or settings.timeout_s, given.max_backoff_s or settings.max_backoff_s
+    if (timeout_s, backoff_s) == (given.timeout_s, given.max_backoff_s):
+        return trigger
+    delivery = msgspec.structs.replace(given, timeout_s=timeout_s, max_backoff_s=backoff_s)
+    return msgspec.structs.replace(trigger, delivery=delivery)
 
 
 def start_of(text: str) -> Start:

@@ -83,8 +83,9 @@ def paused(annotations: Mapping[str, str]) -> bool:
 
 
 def max_backoff_s(annotations: Mapping[str, str]) -> float:
+    """0 = the default of the process."""
     text = annotations.get(MAX_BACKOFF)
-    return DeliveryPolicy().max_backoff_s if text is None else duration_s(text)
+    return 0.0 if text is None else duration_s(text)
 
 
 # annotation → what reads it: admission asks each one
@@ -103,13 +104,13 @@ def policy(spec: DeliverySpec | None, annotations: Mapping[str, str]) -> Deliver
     default = DeliveryPolicy()
     cap_s = max_backoff_s(annotations)
     if spec is None:
-        return DeliveryPolicy(max_backoff_s=cap_s)
+        return DeliveryPolicy(max_backoff_s=cap_s, timeout_s=0.0)
     return DeliveryPolicy(
         retry=spec.retry or 0,
         backoff=cast(Literal["linear", "exponential"], spec.backoff_policy or default.backoff),
         delay_s=duration_s(spec.backoff_delay) if spec.backoff_delay else default.delay_s,
         max_backoff_s=cap_s,
-        timeout_s=duration_s(spec.timeout) if spec.timeout else default.timeout_s,
+        timeout_s=duration_s(spec.timeout) if spec.timeout else 0.0,
         retry_after_max_s=duration_s(spec.retry_after_max) if spec.retry_after_max else None,
         format=cast(Literal["", "binary", "json"], spec.format),
     )

@@ -30,7 +30,8 @@ class Target(_Value, frozen=True, kw_only=True):
 class DeliveryPolicy(_Value, frozen=True, kw_only=True):
     """How hard to try (spec §9.5-9.7). Seconds. retry: attempts after the first.
 
-    retry_after_max_s: cap on a Retry-After; None = `max_backoff_s`; 0 = ignore the header.
+    retry_after_max_s: cap on a Retry-After; None = `max_backoff_s`; 0 = ignore the header. max_backoff_s and timeout_s:
+    0 = the default of the process.
     """
 
     retry: int = 0

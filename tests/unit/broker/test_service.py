@@ -7,13 +7,13 @@ import pytest
 from msgspec.structs import replace
 
 from broker import service
-from broker.service import BrokerService, log_settings, start_of
+from broker.service import BrokerService, log_settings, resolved, start_of
 from broker.settings import BrokerSettings
 from broker.store.contract import LogSettings, Start
 from dataplane.errors import ConfigFault, StoreUnavailable
 from dataplane.policy.filters import compile_filters
 from dataplane.resources.snapshot import Snapshot, difference, full
-from dataplane.resources.triggers import Broker, Reported, Target, Trigger
+from dataplane.resources.triggers import Broker, DeliveryPolicy, Reported, Target, Trigger
 from dataplane.telemetry.metrics import Registry
 
 
@@ -334,6 +334,14 @@ def test_a_brokers_own_settings_win_over_those_of_the_process():
     one = broker(settings={"retention_s": 60.0}, config={"topic": "x"}, secret={"password": "p"})["default/b"]
     found = log_settings(BrokerSettings(retention_s=1.0, quota_bytes=5), one)
     assert (found.retention_s, found.quota_bytes, found.config) == (60.0, 5, {"topic": "x", "password": "p"})
+
+
+def test_what_a_delivery_does_not_say_the_process_does():
+    settings = BrokerSettings(timeout_s=7.0, max_backoff_s=9.0)
+    one = trigger(delivery=DeliveryPolicy(timeout_s=0.0, max_backoff_s=0.0, retry=3))["default/t"]
+    assert resolved(one, settings).delivery == DeliveryPolicy(timeout_s=7.0, max_backoff_s=9.0, retry=3)
+    said = trigger(delivery=DeliveryPolicy(timeout_s=1.0, max_backoff_s=2.0))["default/t"]
+    assert resolved(said, settings) is said
 
 
 @pytest.mark.parametrize(

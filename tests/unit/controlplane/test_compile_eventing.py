@@ -58,7 +58,7 @@ def test_annotations_become_numbers():
         "earliest",
         True,
     )
-    assert made.delivery == DeliveryPolicy(max_backoff_s=60.0)
+    assert made.delivery == DeliveryPolicy(max_backoff_s=60.0, timeout_s=0.0)
     assert (made.uid, made.broker, made.subscriber) == ("u", "b", Target(url="http://s/"))
 
 
