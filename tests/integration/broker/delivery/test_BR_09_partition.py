@@ -29,7 +29,7 @@ async def test_other_triggers_get_everything_while_one_gets_nothing(house, scrip
         await house.publish(*(event(str(n)) for n in range(start, start + 20)))
         await asyncio.sleep(0.01)
     await house.until(lambda: len(healthy.requests) == EVENTS)
-    assert [r.headers["ce-id"] for r in healthy.requests] == [str(n) for n in range(EVENTS)]
+    assert {r.headers["ce-id"] for r in healthy.requests} == {str(n) for n in range(EVENTS)}
     assert house.metric("dataplane_broker_deliveries_total", outcome="delivered", trigger="ns/away") == 0
     assert await house.letters("away") == [], "nothing is given up"
 

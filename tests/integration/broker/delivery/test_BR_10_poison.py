@@ -23,7 +23,7 @@ def crashes(request, writer):
 @pytest.mark.parametrize("ordered", [False, True])
 async def test_it_ends_at_the_sink_after_its_attempts_and_holds_up_nobody_else(house, script, ordered):
     subscriber, sink = await house.subscriber(script), await house.subscriber()
-    await house.trigger("t", subscriber, sink=sink, retry=4, delay_s=0.1, ordered=ordered)
+    await house.trigger("t", subscriber, sink=sink, retry=4, delay_s=0.2, ordered=ordered)
     same = event("same-key", partitionkey="a")
     await house.publish(
         event("poison", b"bad", partitionkey="a"), same, *(event(str(n), partitionkey=f"b{n}") for n in range(100))
