@@ -148,6 +148,7 @@ def test_version_0_3_is_taken_and_stays_0_3():
         (b"application/cloudevents+json", "structured"),
         (b"Application/CloudEvents+JSON; charset=UTF-8", "structured"),
         (b'application/cloudevents+json;charset="utf-8"', "structured"),
+        (b" application/cloudevents+json\t", "structured"),
         (b"application/cloudevents-batch+json", "batch"),
         (b"application/cloudevents+avro", "unsupported"),
         (b"application/cloudevents", "unsupported"),
@@ -246,5 +247,9 @@ def test_a_batch_has_many_events_or_none_and_says_which_is_bad():
 def test_names_of_headers_are_remembered_within_a_bound():
     for n in range(codec.NAMES_MAX + 100):
         decoded((b"ce-a%d" % n, b"v"))
-    assert len(codec._attributes) <= codec.NAMES_MAX
+        if n < codec.MODES_MAX + 10:
+            with pytest.raises(BadEvent):
+                decoded((b"content-type", b"application/cloudevents+json; x=%d" % n), body=b"{")
+    assert len(codec._attributes) == codec.NAMES_MAX
+    assert len(codec._modes) == codec.MODES_MAX
     assert decoded((b"ce-notremembered", b"v")).attributes["notremembered"] == "v"

@@ -3,6 +3,7 @@
 import pytest
 
 from dataplane.wire.cloudevents import BadEvent, Event, decode_kafka, encode_kafka, encode_structured
+from dataplane.wire.cloudevents import kafka as codec
 
 BASE = [("ce_specversion", b"1.0"), ("ce_id", b"1"), ("ce_source", b"/s"), ("ce_type", b"t")]
 
@@ -45,9 +46,23 @@ def test_structured_records_are_read():
 
 
 def test_headers_of_others_and_ce_datacontenttype_are_left_alone():
-    assert decode_kafka([*BASE, ("traceparent", b"\xff"), ("ce_datacontenttype", b"a/b"), ("x", None)], None) == Event(
+    foreign = [("traceparent", b"\xff"), ("ce_datacontenttype", b"a/b"), ("x", None)]
+    assert decode_kafka([*foreign, *BASE], None) == Event(
         {"specversion": "1.0", "id": "1", "source": "/s", "type": "t"}
     )
+
+
+def test_other_clients_may_write_names_and_types_in_capitals():
+    assert decode_kafka([("CE_Ext", b"v"), *BASE], None).attributes["ext"] == "v"
+    event = Event({"specversion": "1.0", "id": "1", "source": "/s", "type": "t"})
+    assert decode_kafka([("Content-Type", b"Application/CloudEvents+JSON")], encode_structured(event)[1]) == event
+
+
+def test_names_of_headers_are_remembered_within_a_bound():
+    for number in range(codec.NAMES_MAX + 10):
+        decode_kafka([*BASE, (f"x{number}", b"")], None)
+    decode_kafka([*BASE, ("ce_" + "y" * 200, b"")], None)
+    assert len(codec._names) == codec.NAMES_MAX
 
 
 @pytest.mark.parametrize(
