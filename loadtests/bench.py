@@ -3,8 +3,8 @@
 P1 cost of a request · P2 its latency · P3 two workers · P4 idle connections · P5 a big snapshot · P6 cold start ·
 P7 5 000 at once · P9 an event · P10 a thousand triggers · P11 on Redis and Kafka · M a mass apply · D the numbers of
 docs/decisions · E0 events as bytes · E1 matching · E2 accepting events · E3 delivering them · E4 beside a slow
-subscriber · E5 a dead one · E6 fan-out · ES stores of one machine. A target that is missed is printed, not raised:
-figures are read by people, beside their noise.
+subscriber · E5 a dead one · E6 fan-out · ES stores of one machine · EF their files · EB a backlog. A target that is
+missed is printed, not raised: figures are read by people, beside their noise.
 """
 
 import argparse
@@ -23,13 +23,14 @@ from scenarios.codec import what_does_an_event_cost_as_bytes
 from scenarios.dead_subscriber import does_a_dead_subscriber_cost_memory
 from scenarios.event_deliver import what_does_a_delivery_cost
 from scenarios.event_fanout import what_does_fan_out_cost
+from scenarios.event_files import what_do_a_stores_files_cost
 from scenarios.event_ingest import what_does_it_cost_to_accept_an_event
 from scenarios.event_path import (
     what_do_a_thousand_triggers_cost,
     what_does_an_event_cost,
     what_does_an_event_cost_on_servers,
 )
-from scenarios.event_store import what_does_an_event_cost_its_store
+from scenarios.event_store import how_long_does_a_backlog_hold_up_a_start, what_does_an_event_cost_its_store
 from scenarios.event_store_kafka import what_does_an_event_cost_on_kafka
 from scenarios.event_store_redis import what_does_an_event_cost_on_redis
 from scenarios.idle_connections import what_does_an_idle_connection_weigh
@@ -64,13 +65,15 @@ SCENARIOS: dict[str, Callable[[Bench], None]] = {
     "EK": what_does_an_event_cost_on_kafka,
     "ER": what_does_an_event_cost_on_redis,
     "ES": what_does_an_event_cost_its_store,
+    "EF": what_do_a_stores_files_cost,
+    "EB": how_long_does_a_backlog_hold_up_a_start,
 }
 NEEDED = {"wrk": "apt-get install wrk", "nginx": "apt-get install nginx"}
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("scenarios", nargs="*", metavar="P1…P11, M, D, E0…E2, EK, ER, ES", default=list(SCENARIOS))
+    parser.add_argument("scenarios", nargs="*", metavar="P1…P11, M, D, E0…E6, ER, ES, EF, EB", default=list(SCENARIOS))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=4, help="of load per subject and round")
     parser.add_argument("--dry", action="store_true", help="do not append to the results")

@@ -1,18 +1,25 @@
 """What does an event cost its store: appended, handed to a trigger and settled, at groups of 1, 32 and 64? (P9, P10)"""
 
 import asyncio
+import resource
+import shutil
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness import HERE, Bench, spread, verdict
+HERE = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(HERE), str(HERE.parent)]
 
-sys.path.insert(0, str(HERE.parent))
+from harness import Bench, spread, verdict  # noqa: E402
 
 EVENTS = 20_000
+BACKLOGS = (1_000_000, 10_000_000)
+PAYLOAD_BYTES = 200  # of a backlog's events: 10 million are 5 GB
+CAUGHT_UP = 100_000  # deliveries after a start, for the memory they take
 
 
 def what_does_an_event_cost_its_store(bench: Bench) -> None:
@@ -26,6 +33,92 @@ def what_does_an_event_cost_its_store(bench: Bench) -> None:
                 verdict("P9 store, append + feed + settle", per_event, 12, "µs CPU per event")
     _measure(bench, "sqlite fsync", 32, EVENTS, triggers=1000, types=1000)
     _measure(bench, "sqlite fsync", 32, EVENTS // 50, triggers=1000)
+
+
+def how_long_does_a_backlog_hold_up_a_start(bench: Bench) -> None:
+    """BR-01, BR-23: a process that finds so many events waiting: seconds to its first delivery, memory while it catches
+    up."""
+    for count in BACKLOGS:
+        folder = bench.folder / f"backlog{count}"
+        _fill(folder / "default" / "default.db", count)
+        for _ in range(min(bench.rounds, 3)):
+            child = [sys.executable, __file__, str(folder)]
+            said = subprocess.run(child, capture_output=True, text=True, check=True).stdout.split()
+            start_s, rate_per_s, rss_mib = map(float, said)
+            bench.record(
+                "event_store", f"start, {count} pending", start_s=start_s, rss_mib=rss_mib, catch_up_per_s=rate_per_s
+            )
+            print(
+                f"  {count:>10} pending: first delivery after {start_s:.3f} s, {rate_per_s:.0f}/s, {rss_mib:.0f} MiB",
+                flush=True,
+            )
+        verdict(f"BR-23 start, {count} pending", start_s, 2 if count <= 1_000_000 else 5, "s")
+        verdict(f"BR-23 memory, {count} pending", rss_mib, 200, "MiB")
+        shutil.rmtree(folder)
+
+
+def _fill(path: Path, count: int) -> None:
+    from broker.store.contract import Record
+    from broker.store.sqlite.files import Appending, BrokerFile, Group
+    from broker.store.sqlite.rows import encode
+    from dataplane.wire.cloudevents import Event
+
+    attributes = {"specversion": "1.0", "id": "6f0a1b2c", "source": "https://shop.example", "type": "dev.example.order"}
+    row = encode(Record(event=Event(attributes, bytes(PAYLOAD_BYTES)), arrived_at=time.time()))
+    file = BrokerFile(path, "os")
+    for _ in range(count // 5000):
+        file.write(Group([Appending([row] * 5000, ())], [], {}, [], [], 1.0, 0.0))
+        file.checkpoint()
+    file.close()
+
+
+async def _start(folder: str) -> None:
+    """The child: prints seconds to the first delivery, deliveries per second after it, MiB of memory at the most."""
+    from broker.store.contract import Delivery, LogSettings, Start
+    from broker.store.sqlite.store import SqliteStore
+    from dataplane.wire.cloudevents import Event
+
+    loop = asyncio.get_running_loop()
+    came = loop.create_future()
+    enough = loop.create_future()
+
+    class Consumer:
+        key = name = "t"
+        ordered = False
+        interest = None
+        got = held = 0
+
+        def matches(self, event: Event) -> bool:
+            return True
+
+        def room(self) -> int:
+            return 100 - self.held
+
+        def deliver(self, batch: Sequence[Delivery]) -> None:
+            self.got += len(batch)
+            self.held += len(batch)
+            if not came.done():
+                came.set_result(time.perf_counter())
+            if self.got >= CAUGHT_UP and not enough.done():
+                enough.set_result(time.perf_counter())
+            loop.call_soon(self.answer, batch)
+
+        def answer(self, batch: Sequence[Delivery]) -> None:
+            self.held -= len(batch)
+            for delivery in batch:
+                subscription.settle(delivery)
+            subscription.more()
+
+    began = time.perf_counter()
+    store = SqliteStore(folder)
+    await store.start()
+    log = await store.open("default/default", LogSettings(retention_s=0))
+    subscription = await log.subscribe(Consumer(), Start("earliest"))
+    first, last = await came, await enough
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(first - began, CAUGHT_UP / (last - first), memory)
+    await log.forget("t")
+    await store.close()
 
 
 def _measure(bench: Bench, kind: str, producers: int, events: int, *, triggers: int, types: int = 1) -> float:
@@ -124,3 +217,7 @@ async def _run(kind: str, folder: Path, producers: int, events: int, triggers: i
     took = (time.process_time() - cpu) / events * 1e6, (time.perf_counter() - wall) / events * 1e6
     await store.close()
     return took
+
+
+if __name__ == "__main__":
+    asyncio.run(_start(sys.argv[1]))

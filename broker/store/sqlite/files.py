@@ -28,11 +28,12 @@ from dataplane.errors import StoreFault
 Durability = Literal["fsync", "os"]
 
 WAL_BYTES = 4 * 1024 * 1024  # about; then a checkpoint
-GROUP_WAL_BYTES = 6 * 4096  # what a group adds beside its rows: the pages at the ends of the trees
+PAGE_BYTES = 8192  # of a new file; 4096 wastes a third with events of 1 KB, and takes twice the writes
+GROUP_WAL_BYTES = 6 * PAGE_BYTES  # what a group adds beside its rows: the pages at the ends of the trees
 WAL_BYTES_KEPT = 64 * 1024 * 1024  # a WAL that grew beyond it is cut
 RESERVE_BYTES = 8 * 1024 * 1024  # more than a WAL has: moving it into the file takes as much before it gives it back
 TRIM_MAX = 1000  # records per trim: one short transaction
-VACUUM_PAGES = 512
+VACUUM_PAGES = 256
 BUSY_MS = 500  # another process has the file locked: wait that long, then tell
 PROBE_BYTES = 256 * 1024  # what must fit before a full disk counts as no longer full
 
@@ -117,6 +118,7 @@ class BrokerFile:
         try:
             db = self._db
             if new or path.stat().st_size == 0:
+                db.execute(f"PRAGMA page_size = {PAGE_BYTES}")
                 db.execute("PRAGMA auto_vacuum = INCREMENTAL")
             db.execute("PRAGMA journal_mode = WAL")
             db.execute(f"PRAGMA synchronous = {'FULL' if durability == 'fsync' else 'NORMAL'}")

@@ -11,7 +11,7 @@ States: full (the disk, until a probe fits), broken (the disk failed: read-only 
 Bounds: WAITING_BYTES_MAX of appends; OPS_MAX of what could not be written down, then triggers that are behind pause.
 
 Cost: per event one encode, one row, one checksum; per group two thread switches (loadtests/results: event_store).
-Source: design/ecosystem.md §1.10; reliability.md BR-01…BR-08; docs/decisions/0012.
+Source: design/ecosystem.md §1.10; reliability.md BR-01…BR-08; docs/decisions/0008.
 """
 
 import asyncio

@@ -2,7 +2,7 @@
 
 Path: ingress.py, place.py → [log] → groups.py (what must be durable), reading.py (what is not in memory), fanout.py.
 
-Source: store/contract.py; spec/eventing.md §29; reliability.md §3.4; docs/decisions/0012.
+Source: store/contract.py; spec/eventing.md §29; reliability.md §3.4; docs/decisions/0008.
 """
 
 import asyncio

@@ -177,7 +177,7 @@ class Reading:
         return first
 
     def find(self, id: str, source: str, limit: int, first: int, next_: int) -> list[Stored]:
-        """Newest first, at most FIND_MAX records back: ids have no index (docs/decisions/0012)."""
+        """Newest first, at most FIND_MAX records back: ids have no index (docs/decisions/0008)."""
         found: list[Stored] = []
         first = max(first, next_ - FIND_MAX)
         while next_ > first and len(found) < limit:

@@ -2,7 +2,7 @@
 
 Path: launch → [store] → log.py.
 
-Source: store/contract.py; docs/decisions/0012.
+Source: store/contract.py; docs/decisions/0008.
 """
 
 import asyncio

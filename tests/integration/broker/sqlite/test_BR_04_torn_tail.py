@@ -4,7 +4,7 @@ import random
 import shutil
 from pathlib import Path
 
-from broker.store.sqlite.files import Appending, BrokerFile, Group
+from broker.store.sqlite.files import PAGE_BYTES, Appending, BrokerFile, Group
 from broker.store.sqlite.reading import Reading
 from broker.store.sqlite.rows import encode
 from tests.eventstore import record
@@ -51,7 +51,7 @@ def test_BR_04_a_tail_cut_at_any_byte_is_a_whole_number_of_groups(tmp_path: Path
     size = (left / "b.db-wal").stat().st_size
     chance = random.Random(4)
     cuts = {0, 1, 31, 32, 33, size - 1, *(chance.randrange(size) for _ in range(60))}
-    frame = 4096 + 24
+    frame = PAGE_BYTES + 24
     cuts |= {32 + frame * chance.randrange(size // frame) + chance.choice((-1, 0, 1, 23, 24, 25)) for _ in range(40)}
     seen = set()
     for cut in sorted(cuts):

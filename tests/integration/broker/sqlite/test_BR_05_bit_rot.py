@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from broker.store.contract import LogSettings
+from broker.store.sqlite.files import PAGE_BYTES
 from broker.store.sqlite.scrub import scrub
 from dataplane.telemetry.metrics import Registry
 from tests.eventstore import EARLIEST, Subscriber, append, record, settling, subscribe, until
@@ -66,8 +67,8 @@ async def test_BR_05_a_changed_byte_costs_its_record_and_no_other(make_store) ->
 async def test_BR_05_a_damaged_page_costs_what_is_on_it(make_store) -> None:
     path = await filled(make_store)
     whole = path.read_bytes()
-    page = whole.index(b"payload of e120 ") // 4096 * 4096
-    on_it = set(re.findall(rb'"id":"(e\d+)"', whole[page : page + 4096]))
+    page = whole.index(b"payload of e120 ") // PAGE_BYTES * PAGE_BYTES
+    on_it = set(re.findall(rb'"id":"(e\d+)"', whole[page : page + PAGE_BYTES]))
     with path.open("r+b") as file:
         file.seek(page)
         file.write(b"\xff" * 64)  # the page's own head
@@ -76,7 +77,7 @@ async def test_BR_05_a_damaged_page_costs_what_is_on_it(make_store) -> None:
     subscriber = await subscribe(log, settling(room=50), EARLIEST)
     await until(lambda: subscriber.subscription.lag().waiting == 0)
     missing = {f"e{i}" for i in range(COUNT)} - set(subscriber.ids)
-    assert len(missing) <= 12, missing
+    assert len(missing) <= 24, missing
     assert {id.decode() for id in on_it} & missing
     assert subscriber.ids == sorted(set(subscriber.ids), key=lambda id: int(id[1:]))
     assert scrub(path).structure
@@ -88,7 +89,7 @@ async def test_BR_05_no_changed_byte_ever_delivers_what_was_not_appended(make_st
     chance = random.Random(seed)
     size = path.stat().st_size
     for _ in range(8):
-        flip(path, chance.randrange(8192, size), chance.randrange(8))
+        flip(path, chance.randrange(2 * PAGE_BYTES, size), chance.randrange(8))
     store = await make_store()
     try:
         log = await store.open("default/default", LogSettings())
@@ -102,7 +103,7 @@ async def test_BR_05_no_changed_byte_ever_delivers_what_was_not_appended(make_st
         number = int(delivery.record.event.id[1:])
         assert delivery.record.event.data == f"payload of e{number} ".encode() * 60
         assert delivery.position == str(number + 1)
-    assert len(subscriber.got) >= COUNT - 8 * 40
+    assert len(subscriber.got) >= COUNT - 8 * 24
 
 
 async def test_BR_05_a_letter_whose_record_is_damaged_is_not_delivered(make_store) -> None:
