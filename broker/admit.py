@@ -110,7 +110,7 @@ def _instant(name: str, text: str) -> float:
         raise BadEvent(name, f"{name} {shown(text)} is no RFC 3339 timestamp like 2006-01-02T15:04:05Z")
     text = text.upper()
     try:
-        return parse_rfc3339(text.replace(":60", ":59", 1) if text[17:19] == "60" else text)
+        return parse_rfc3339(text.replace(":60", ":59"))  # only a leap second has 60 of anything
     except (ValueError, OverflowError):
         raise BadEvent(name, f"{name} {shown(text)} is out of range") from None
 

@@ -63,6 +63,7 @@ def test_times_of_the_event_itself():
     record = admit(event(expirytime="2027-01-15T09:00:00+01:00", notbefore="2027-01-15t08:00:01.5z"), (), NOW, 255)
     assert record.expires_at == parse_rfc3339("2027-01-15T08:00:00Z")
     assert record.not_before == 1_800_000_001.5
+    assert admit(event(expirytime="2016-12-31T23:59:60.5Z"), (), NOW, 255).expires_at == 1483228799.5
     for name in ("expirytime", "notbefore"):
         with pytest.raises(BadEvent) as caught:
             admit(event(**{name: "2027-01-15 08:00:00Z"}), (), NOW, 255)
