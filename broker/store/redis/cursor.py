@@ -44,7 +44,7 @@ AGAIN_S = 0.5  # after something Redis refused
 
 
 class Handed(Delivery):
-    """entry: its id in the stream. noted: its member in the retry set while an ordered consumer holds on to it.
+    """entry: its id in the stream. noted: its member in the set `noted` while an ordered consumer holds on to it.
 
     epoch: of the cursor when it was handed over; the group was lost in between when it is another one now.
     """
@@ -406,7 +406,7 @@ class Cursor:
         if self.shard == AGAIN:
             more.append(("XDEL", self.stream, *acks))
         if self._unnote:
-            more.append(("ZREM", self.subscription.keys.retry(self.subscription.key), *self._unnote))
+            more.append(("ZREM", self.subscription.keys.noted(self.subscription.key), *self._unnote))
             self._unnote = []
         for command in more:
             packed += pack(*command)

@@ -6,6 +6,7 @@ One hash tag per broker, so that all keys of a broker live in one slot and one s
     fe:{NS/BROKER}:again:UID  stream: redriven letters, for this trigger alone
     fe:{NS/BROKER}:heads      hash: how far each group has looked (cursor.py)
     fe:{NS/BROKER}:retry:UID  sorted set: scheduled redeliveries by due time, ms
+    fe:{NS/BROKER}:noted:UID  sorted set: what an ordered trigger tries again itself, by due time, ms
     fe:{NS/BROKER}:due        sorted set: triggers by their earliest redelivery
     fe:{NS/BROKER}:kept       sorted set: entries that scheduled redeliveries still need, by age
     fe:{NS/BROKER}:parked:UID, dead:UID   streams of letters
@@ -42,6 +43,9 @@ class Keys:
 
     def retry(self, uid: str) -> str:
         return f"{self.prefix}retry:{uid}"
+
+    def noted(self, uid: str) -> str:
+        return f"{self.prefix}noted:{uid}"
 
     def letters(self, uid: str, kept: str) -> str:
         return f"{self.prefix}{'parked' if kept == 'parked' else 'dead'}:{uid}"

@@ -197,20 +197,19 @@ class RedisLog:
             FORGET,
             (
                 keys.heads,
-                keys.meta,
-                keys.bell,
                 keys.due,
                 keys.kept,
                 keys.retry(trigger),
+                keys.stream(AGAIN, trigger),
+                keys.noted(trigger),
+                keys.crashes(trigger),
                 keys.letters(trigger, "parked"),
                 keys.letters(trigger, "dead-lettered"),
-                keys.stream(AGAIN, trigger),
                 *self.streams,
             ),
             group(trigger),
             trigger,
         )
-        await self.link.call("DEL", keys.crashes(trigger))
 
     # ---- people ----
 

@@ -35,6 +35,7 @@ class Redelivery:
     def __init__(self, subscription: RedisSubscription) -> None:
         self._subscription = subscription
         self._retry = subscription.keys.retry(subscription.key)
+        self._noted = subscription.keys.noted(subscription.key)
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = math.inf
@@ -71,7 +72,7 @@ class Redelivery:
         handed.noted = f"{cursor.shard}/{entry}".encode()
         subscription.link.run(
             KEEP,
-            (cursor.stream, self._retry, cursor.lease),
+            (cursor.stream, self._noted, cursor.lease),
             cursor.group,
             entry,
             handed.noted,
@@ -85,7 +86,7 @@ class Redelivery:
 
     async def noted(self) -> dict[bytes, float]:
         """When those are due that an ordered consumer kept; wall seconds."""
-        reply = await self._subscription.link.call("ZRANGE", self._retry, 0, -1, "WITHSCORES")
+        reply = await self._subscription.link.call("ZRANGE", self._noted, 0, -1, "WITHSCORES")
         return {member: float(score) / 1000 for member, score in zip(reply[::2], reply[1::2], strict=True)}
 
     def take(self, at_ms: int = 0) -> None:
@@ -93,7 +94,8 @@ class Redelivery:
         subscription = self._subscription
         self._due_ms = max(self._due_ms, at_ms, int(subscription.clock.wall() * 1000))
         room = subscription.room()
-        if self._taking or subscription.closed or room <= 0 or not subscription.link.up:
+        mine = [str(cursor.shard) for cursor in subscription.cursors if cursor.owner]
+        if self._taking or subscription.closed or room <= 0 or not mine or not subscription.link.up:
             return  # `starved`: whoever makes room, and the next pulse, come back to it
         self._taking = True
         due_ms, self._due_ms = self._due_ms, 0
@@ -104,7 +106,7 @@ class Redelivery:
             self._taking = False
             subscription.reserved -= limit
             if fault is None and not subscription.closed:
-                self._took(reply, limit)
+                self._took(reply, limit, due_ms)
                 subscription.more()
 
         shards = (AGAIN, *range(subscription.log.shards))
@@ -121,6 +123,7 @@ class Redelivery:
             subscription.worker,
             due_ms,
             limit,
+            f" {' '.join(mine)} ",
             then=then,
         )
 
@@ -128,7 +131,7 @@ class Redelivery:
         if self._timer is not None:
             self._timer.cancel()
 
-    def _took(self, reply: Reply, limit: int) -> None:
+    def _took(self, reply: Reply, limit: int, asked_ms: int) -> None:
         found, gone, self.scheduled, next_ms = reply
         self._subscription.lost(gone)
         batch: list[Delivery] = []
@@ -143,8 +146,7 @@ class Redelivery:
             self._subscription.consumer.deliver(batch)
         if len(batch) >= limit:
             self.take()
-        elif next_ms:
-            due_ms = int(float(next_ms))
+        elif next_ms and (due_ms := int(float(next_ms))) > asked_ms:  # else it is another process's: see the pulse
             self._wake_in(due_ms / 1000 - self._subscription.clock.wall(), due_ms)
 
     def _wake_in(self, seconds: float, due_ms: int) -> None:

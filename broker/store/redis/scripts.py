@@ -74,7 +74,7 @@ redis.call('ZADD', KEYS[4], 'LT', ARGV[4], ARGV[5])
 return 1
 """)
 
-# KEYS stream, retry, lease; ARGV group, id, member, due ms, worker, attempt, fence
+# KEYS stream, noted, lease; ARGV group, id, member, due ms, worker, attempt, fence
 # An ordered trigger holds on to its delivery: it stays pending, with what is known about the next attempt.
 KEEP = Script("""
 if redis.call('GET', KEYS[3]) ~= ARGV[7] then return 0 end
@@ -83,13 +83,15 @@ redis.call('ZADD', KEYS[2], ARGV[4], ARGV[3])
 return 1
 """)
 
-# KEYS retry, kept, due, again, shard 0, shard 1…; ARGV group, uid, worker, now ms, limit
+# KEYS retry, kept, due, again, shard 0, shard 1…; ARGV group, uid, worker, now ms, limit, ' shard shard… '
 # → {{member, fields}…, how many records are gone, how many stay scheduled, when the next is due}
 TAKE_DUE = Script("""
 local out, gone = {}, 0
-for _, member in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', ARGV[4], 'LIMIT', 0, ARGV[5])) do
+local look = ARGV[5] * (#KEYS - 3)
+for _, member in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', ARGV[4], 'LIMIT', 0, look)) do
   local shard, id, attempt = string.match(member, '^(%-?%d+)/(%S+) (%d+)$')
-  if shard then
+  if #out == tonumber(ARGV[5]) then break end
+  if shard and string.find(ARGV[6], ' ' .. shard .. ' ', 1, true) then
     local key = KEYS[5 + shard]
     local entry = redis.call('XRANGE', key, id, id)
     if #entry == 0 then gone = gone + 1
@@ -106,7 +108,7 @@ if first[2] then redis.call('ZADD', KEYS[3], first[2], ARGV[2]) else redis.call(
 return {out, gone, redis.call('ZCARD', KEYS[1]), first[2] or ''}
 """)
 
-# KEYS stream, letters, meta, retry; ARGV group, id, force, max, member, from again, field, value…
+# KEYS stream, letters, meta, noted; ARGV group, id, force, max, member, from again, field, value…
 # → {kept, how many old letters went}
 # Only what is still pending becomes a letter: sent twice, it is kept once. `force`: the group was lost in between.
 PARK = Script("""
@@ -267,14 +269,14 @@ return redis.call('XADD', KEYS[1], '*', unpack(ARGV, 2))
     flags="",
 )
 
-# KEYS heads, meta, bell, due, kept, retry, parked, dead, again, stream 0…; ARGV group, uid
+# KEYS heads, due, kept, retry, again, gone, gone, gone, gone, stream 0…; ARGV group, uid
 FORGET = Script("""
 for i = 10, #KEYS do redis.pcall('XGROUP', 'DESTROY', KEYS[i], ARGV[1]) end
-for _, member in ipairs(redis.call('ZRANGE', KEYS[6], 0, -1)) do
-  redis.call('ZREM', KEYS[5], ARGV[2] .. ' ' .. member)
+for _, member in ipairs(redis.call('ZRANGE', KEYS[4], 0, -1)) do
+  redis.call('ZREM', KEYS[3], ARGV[2] .. ' ' .. member)
 end
-redis.call('ZREM', KEYS[4], ARGV[2])
-redis.call('UNLINK', KEYS[6], KEYS[7], KEYS[8], KEYS[9])
+redis.call('ZREM', KEYS[2], ARGV[2])
+redis.call('UNLINK', KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[9])
 for i = -1, #KEYS - 10 do
   local field = ARGV[2] .. '/' .. i
   redis.call('HDEL', KEYS[1], field, field .. ':n', field .. ':low')

@@ -114,7 +114,7 @@ class RedisSubscription:
         most = self.log.settings.parked_max if kept == "parked" else self.log.settings.dead_lettered_max
         self.link.run(
             PARK,
-            (cursor.stream, self.keys.letters(self.key, kept), self.keys.meta, self.keys.retry(self.key)),
+            (cursor.stream, self.keys.letters(self.key, kept), self.keys.meta, self.keys.noted(self.key)),
             cursor.group,
             delivery.entry,
             "" if delivery.epoch == cursor.epoch else "1",

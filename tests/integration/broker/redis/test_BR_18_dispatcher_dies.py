@@ -202,3 +202,31 @@ async def test_a_new_trigger_may_begin_at_the_beginning_beside_an_old_one(house:
     new = await subscribe(log, Subscriber("new", settles=True), Start("earliest"))
     await new.until(50)
     assert new.ids == old.ids
+
+
+async def test_what_an_ordered_trigger_holds_on_to_past_its_time_holds_up_nothing(house: House) -> None:
+    store = await house.store(lease_s=1.0)
+    log = await store.open(BROKER, LogSettings())
+    owner = await subscribe(log, Subscriber(ordered=True))
+    await append(log, *(record(f"e{i}") for i in range(3)))
+    for delivery in await owner.until(3):
+        owner.subscription.later(delivery, due_at=1.0, attempt=2, keep=True)
+    await append(log, record("marker"))
+    await owner.until(4)
+    await house.dies(store)
+    heir = await subscribe(await house.log(lease_s=1.0), Subscriber(ordered=True, settles=True))
+    await heir.until(4)
+    await append(heir.subscription.log, *(record(f"after{i}") for i in range(50)))
+    await heir.until(54)
+    assert heir.ids[:4] == ["e0", "e1", "e2", "marker"]
+
+
+async def test_a_delayed_record_of_an_ordered_trigger_is_delivered_by_its_owner(house: House) -> None:
+    owner = await subscribe(await house.log(lease_s=2.0), Subscriber(ordered=True))
+    other = await subscribe(await house.log(lease_s=2.0), Subscriber(ordered=True))
+    await append(owner.subscription.log, record("a"))
+    [delivery] = await owner.until(1)
+    owner.later(delivery, in_s=0.2, attempt=1)
+    await owner.until(2)
+    await asyncio.sleep(0.5)
+    assert other.got == []
