@@ -1,4 +1,4 @@
-"""HTTP/1.1 responses ← bytes. Sans-I/O; with http1_request.py the only door to httptools (llhttp).
+"""HTTP/1.1 responses ← bytes. Sans-I/O; a door to httptools (llhttp).
 
 Path: net/client.py gives a ResponseReader everything that comes.
 
