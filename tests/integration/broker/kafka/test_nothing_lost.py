@@ -1,6 +1,6 @@
 """Issue 3 point 3 at the store: every event that was acknowledged is delivered, whoever is killed and whenever.
 
-The long run (20 kills at 2 000 events/s) is DATAPLANE_TEST_KILLS=20 with this file; its figures are in loadtests/results.
+The long run, 20 kills at 2 000 events/s, is DATAPLANE_TEST_KILLS=20 with this file.
 """
 
 import asyncio
