@@ -6,7 +6,7 @@ A browser or a service sends the same fields in the same order, with another coo
 Repeat is the bytes between those values, as they were judged once, and what a value may be made of. A head that fits
 says the same as the two that were learned from, but for those values.
 
-Source: RFC 9110 §5.5 (what a value is made of: here ASCII only); docs/decisions/0006 (figures).
+Source: RFC 9110 §5.5 (what a value is made of: here ASCII only); docs/decisions/0009 (figures).
 """
 
 import re

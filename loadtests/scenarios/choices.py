@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from harness import HERE, Bench
+from harness import BROWSER, HERE, HOST, Bench
 
 sys.path.insert(0, str(HERE.parent))
 
@@ -16,10 +16,76 @@ COUNT = 200_000
 
 
 def what_do_our_choices_cost(bench: Bench) -> None:
-    """D: metrics cells, spawning from the serving loop, one transaction per commit or per group."""
+    """D: heads that repeat, metrics cells, spawning from the serving loop, one transaction per commit or per group."""
+    _heads(bench)
     _metrics(bench)
     _spawning(bench)
     _commits(bench)
+
+
+def _heads(bench: Bench) -> None:
+    """Microseconds of CPU per head: each way that is there to read one, and those that were tried and dropped."""
+    import re
+
+    import httptools
+
+    from dataplane.wire.headers import from_outside, from_upstream
+    from dataplane.wire.http1_request import RequestReader
+    from dataplane.wire.http1_response import ResponseReader
+
+    def head(number: int) -> bytes:
+        lines = [line for line in BROWSER if not line.startswith(("Cookie", "X-Request-Id", "traceparent"))]
+        lines += [f"Cookie: session={number:022x}; theme=dark", f"X-Request-Id: 6f0a1b2c-3d4e-5f60-7182-{number:012x}"]
+        lines += [f"traceparent: 00-{number:032x}-{number:016x}-01"]
+        block = "".join(f"{line}\r\n" for line in (f"Host: {HOST}", *lines))
+        return f"GET /items/{number} HTTP/1.1\r\n{block}\r\n".encode()
+
+    alike, varied = [head(1)] * 5_000, [head(number) for number in range(5_000)]
+    answer = b"HTTP/1.1 200 OK\r\nServer: x\r\nDate: Fri, 27 Nov 2026 06:24:18 GMT\r\nContent-Type: text/plain\r\n"
+    answers = [answer + b"Content-Length: 36\r\nConnection: keep-alive\r\n\r\n" + b"x" * 36] * 5_000
+
+    def each(call: Callable[[bytes], object], over: list[bytes]) -> list[float]:
+        figures = []
+        for _ in range(9):
+            began = time.process_time()
+            for one in over:
+                call(one)
+            figures.append((time.process_time() - began) / len(over) * 1e6)
+        return figures
+
+    def fed(one: bytes) -> None:
+        reader.feed(one)
+        reader.reset()
+
+    def listed(one: bytes) -> None:
+        reader._block = reader._repeat = None
+        reader.read(one)
+
+    reader = RequestReader(from_outside())
+    _one(bench, "head, no two alike: fed, a call of Python per field", "µs", each(fed, varied))
+    reader = RequestReader(from_outside())
+    _one(bench, "head, no two alike: fields into a dictionary", "µs", each(listed, varied))
+    reader = RequestReader(from_outside())
+    _one(bench, "head, no two alike: what differs from the last", "µs", each(reader.read, varied))
+    _one(bench, "head, all alike: compared with the last", "µs", each(reader.read, alike))
+    judge = httptools.HttpRequestParser(object())
+    _one(bench, "head: llhttp alone, no callback", "µs", each(lambda h: judge.feed_data(h), varied))
+    token, value = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]++", rb"[\t -~]*+"
+    whole = re.compile(rb"[A-Z]++ /[!-~]*+ HTTP/1\.1\r\n(?:" + token + rb":" + value + rb"\r\n)++\r\n")
+    marked = re.compile(rb"\n(?:[Hh]ost|[Cc]on|[Tt](?:[Ee]|ra)|[Uu]p|[Ee]x|[Kk]|[Pp]roxy|[Xx]-[FfRr]|[Ff]orw)")
+    _one(bench, "head: one expression over all of it (dropped)", "µs", each(whole.fullmatch, varied))
+    _one(bench, "head: an expression that finds what is looked at (dropped)", "µs", each(marked.findall, varied))
+    _one(bench, "head: split into lines (dropped)", "µs", each(lambda h: h.split(b"\r\n"), varied))
+    response = ResponseReader(from_upstream())
+    response.feed(answers[0])
+    response.remember(answers[0])
+    _one(bench, "answer: known by its head", "µs", each(response.read, answers))
+
+    def answered(one: bytes) -> None:
+        response.reset(bodyless=False)
+        response.feed(one)
+
+    _one(bench, "answer: fed, a call of Python per field", "µs", each(answered, answers))
 
 
 def _metrics(bench: Bench) -> None:

@@ -3,7 +3,7 @@
 `feed` is judged against h11 in test_differential.py. Here `read`, with all that it remembers of the heads before, is
 judged against a `feed` that remembers nothing.
 
-Source: docs/decisions/0006; reliability.md §2.
+Source: docs/decisions/0009; reliability.md §2.
 """
 
 import random
