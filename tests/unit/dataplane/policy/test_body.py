@@ -4,7 +4,7 @@ import pytest
 
 from dataplane.policy.body import BODY_BYTES_MAX, NOT_JSON, json_of
 from dataplane.policy.bodypath import PathFault, compile_path
-from dataplane.policy.cel import CelFault, compile_cel
+from dataplane.policy.cel import VALUES_MAX, CelFault, compile_cel
 from dataplane.wire.cloudevents import Event
 
 ORDER = b'{"total": 120.5, "vip": true, "note": null, "items": [{"sku": "A-1", "n": 1}, {"sku": "B\'2", "n": 30}], "odd name": {"x": [[1, 2]]}}'
@@ -120,5 +120,21 @@ def test_a_cel_expression_that_cannot_be_used_is_refused(text):
 
 
 def test_an_evaluation_that_would_take_for_ever_does_not_match():
-    numbers = b"[" + b",".join(b"%d" % n for n in range(3000)) + b"]"
+    numbers = b"[" + b",".join(b"%d" % n for n in range(VALUES_MAX)) + b"]"
     assert not compile_cel("data.all(a, data.all(b, data.all(c, a + b + c >= 0)))")(event(numbers))
+
+
+@pytest.mark.parametrize(
+    "data", [b"[%b]" % b",".join([b"1"] * VALUES_MAX), b'{"a":[%b]}' % b",".join([b"{}"] * (VALUES_MAX - 1))]
+)
+def test_data_of_many_values_is_not_looked_into(data):
+    few, many = event(data), event(data.replace(b"[", b"[0,"))
+    assert compile_cel("data != null")(few)
+    assert not compile_cel("data != null")(many)
+    assert compile_path("$")(many)
+
+
+@pytest.mark.parametrize("text", ["data.map(a, a).size() > 0", "data.filter(a, a > 1).size() > 0"])
+def test_lists_are_not_made(text):
+    with pytest.raises(CelFault, match="there is no map and no filter here, exists and all say whether"):
+        compile_cel(text)
