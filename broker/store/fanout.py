@@ -100,8 +100,9 @@ class Fanout:
         """From now on it is served. What is open in its progress and on its schedule comes first."""
         self.places[place.key] = place
         self._index.add(place.key, place.consumer, place)
-        place.behind = True
-        self.enqueue(place)
+        place.behind = bool(place.again or place.schedule) or place.progress.next < self.head
+        if place.behind:
+            self.enqueue(place)
 
     # place → us
 
@@ -287,15 +288,14 @@ class Fanout:
         place.turn += 1
         turn = place.turn
 
-        def done(found: dict[int, Found] | None) -> None:
+        def done(found: dict[int, Found | None] | None) -> None:
             if place.turn != turn or place.closed:
                 return
             place.fetching = False
             if found is None:
                 self._loop.call_later(AGAIN_S, self.enqueue, place)
                 return
-            for key in keys:
-                place.fetched[key] = found.get(key)
+            place.fetched.update(found)
             self.enqueue(place)
 
         self._ledger.fetch(place, keys, done)

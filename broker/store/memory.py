@@ -259,9 +259,12 @@ class MemoryLog:
         parked = sum(letter.kept == "parked" for letter in letters.values())
         return parked, len(letters) - parked
 
-    def fetch(self, place: Place, keys: Sequence[int], done: Callable[[dict[int, Found] | None], None]) -> None:
+    def fetch(self, place: Place, keys: Sequence[int], done: Callable[[dict[int, Found | None] | None], None]) -> None:
         redriven = self._kept[place.key].redriven
-        found = {key: (redriven[-key].position, redriven[-key].record) for key in keys if -key in redriven}
+        found: dict[int, Found | None] = dict.fromkeys(keys)
+        for key in keys:
+            if -key in redriven:
+                found[key] = redriven[-key].position, redriven[-key].record
         self._loop.call_soon(done, found)
 
     def fetch_from(

@@ -54,8 +54,11 @@ class Ledger(Protocol):
         """Letters (parked, dead-lettered)."""
         ...
 
-    def fetch(self, place: "Place", keys: Sequence[int], done: Callable[[dict[int, Found] | None], None]) -> None:
-        """Records by key, later, on the loop. A key that is missing is gone for good; None: try again later."""
+    def fetch(
+        self, place: "Place", keys: Sequence[int], done: Callable[[dict[int, Found | None] | None], None]
+    ) -> None:
+        """Records by key, later, on the loop; None instead of one that is gone for good. Keys it did not get to are to
+        be asked for again. None altogether: try again later."""
 
     def fetch_from(
         self, place: "Place", position: int, limit: int, done: Callable[[list[tuple[int, Record]] | None, int], None]

@@ -231,8 +231,8 @@ class SqliteLog:
         parked, dead_lettered = self._letters.get(place.key, (0, 0))
         return parked, dead_lettered
 
-    def fetch(self, place: Place, keys: Sequence[int], done: Callable[[dict[int, Found] | None], None]) -> None:
-        def told(outcome: tuple[dict[int, Found], list[tuple[int, str]]] | Exception) -> None:
+    def fetch(self, place: Place, keys: Sequence[int], done: Callable[[dict[int, Found | None] | None], None]) -> None:
+        def told(outcome: tuple[dict[int, Found | None], list[tuple[int, str]]] | Exception) -> None:
             if isinstance(outcome, Exception):
                 done(None)
                 return

@@ -108,19 +108,26 @@ class Reading:
                 damaged.append((one, str(error)))
         return Slice(rows, damaged, end)
 
-    def by_key(self, keys: Sequence[int]) -> tuple[dict[int, Found], list[tuple[int, str]]]:
-        found: dict[int, Found] = {}
+    def by_key(self, keys: Sequence[int]) -> tuple[dict[int, Found | None], list[tuple[int, str]]]:
+        """About SLICE_BYTES of them. None: gone, or damaged."""
+        found: dict[int, Found | None] = {}
         damaged: list[tuple[int, str]] = []
+        size = 0
         for key in keys:
+            if size > SLICE_BYTES:
+                break
+            found[key] = None
             try:
                 if key > 0:
                     row = self._db.execute(f"{_BY_POSITION} = ?", (key,)).fetchone()
                     if row is not None:
                         found[key] = (str(key), decode(*row))
+                        size += len(row[2] or b"")
                 else:
                     row = self._db.execute(f"{_LETTER} letter = ?", (-key,)).fetchone()
                     if row is not None:
                         found[key] = (row[2], decode(0, *row[4:]))
+                        size += len(row[5] or b"")
             except (Damaged, sqlite3.Error) as error:
                 if not is_damage(error):
                     raise

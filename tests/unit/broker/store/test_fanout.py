@@ -1,0 +1,190 @@
+"""One read and one match for everybody at the head; whoever falls behind catches up alone, and nobody waits for it."""
+
+import asyncio
+from collections.abc import Sequence
+
+from broker.store.contract import Delivery, LogSettings, Record, Start
+from broker.store.fanout import SLICE
+from broker.store.memory import MemoryLog, MemoryStore
+from dataplane.testing.clock import VirtualTimeLoop
+from dataplane.wire.cloudevents import Event
+
+
+def record(id: str, type: str = "t", at: float = 1.0, **more: float) -> Record:
+    return Record(
+        event=Event({"specversion": "1.0", "id": id, "source": "/s", "type": type}, b""), arrived_at=at, **more
+    )
+
+
+class Consumer:
+    ordered = False
+
+    def __init__(self, key: str, type: str = "t", room: int = 10_000) -> None:
+        self.key = self.name = key
+        self.interest = ("type", type)
+        self.type = type
+        self.capacity = room
+        self.got: list[Delivery] = []
+        self.batches = self.asked = self.matched = 0
+
+    def matches(self, event: Event) -> bool:
+        self.matched += 1
+        return event.type == self.type
+
+    def room(self) -> int:
+        self.asked += 1
+        return self.capacity - len(self.got)
+
+    def deliver(self, batch: Sequence[Delivery]) -> None:
+        self.batches += 1
+        self.got += batch
+
+    @property
+    def ids(self) -> list[str]:
+        return [one.record.event.id for one in self.got]
+
+
+def run(scenario) -> None:
+    """In virtual time."""
+    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+
+        async def inner() -> None:
+            loop = asyncio.get_running_loop()
+            log = await MemoryStore(clock=loop.clock()).open("a/b", LogSettings(retention_s=0))
+            await scenario(loop, log)
+            await log.close()
+
+        runner.run(inner())
+
+
+async def turns(count: int = 20) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+def append(log: MemoryLog, *batch: Record) -> None:
+    log.append(batch, lambda fault: None)
+
+
+def test_a_record_is_matched_once_for_the_triggers_that_may_want_it_and_shared() -> None:
+    async def scenario(loop, log: MemoryLog) -> None:
+        same = [Consumer(f"same{i}") for i in range(100)]
+        other = [Consumer(f"other{i}", type=f"t{i}") for i in range(900)]
+        for consumer in [*same, *other]:
+            await log.subscribe(consumer, Start())
+        await turns()
+        for consumer in [*same, *other]:
+            consumer.matched = consumer.asked = 0
+        append(log, record("a"), record("b"))
+        await turns()
+        assert all(consumer.ids == ["a", "b"] and consumer.batches == 1 for consumer in same)
+        assert sum(consumer.matched + consumer.asked for consumer in other) == 0, "nobody else is even asked"
+        assert {consumer.matched for consumer in same} == {2}
+        assert {consumer.asked for consumer in same} == {1}
+        assert len({id(consumer.got[0].record) for consumer in same}) == 1, "one object, by reference"
+
+    run(scenario)
+
+
+def test_a_trigger_without_room_delays_nobody_and_catches_up_in_order() -> None:
+    async def scenario(loop, log: MemoryLog) -> None:
+        slow, fast = Consumer("slow", room=3), Consumer("fast")
+        place = await log.subscribe(slow, Start())
+        await log.subscribe(fast, Start())
+        await turns()
+        for i in range(300):
+            append(log, record(f"e{i}"))
+            await turns(3)
+        assert len(fast.got) == 300
+        assert slow.ids == ["e0", "e1", "e2"]
+        assert place.behind
+        slow.capacity = 1000
+        place.more()
+        await turns(100)
+        assert slow.ids == [f"e{i}" for i in range(300)]
+        assert not place.behind
+        append(log, record("next"))
+        await turns()
+        assert slow.ids[-1] == "next"
+
+    run(scenario)
+
+
+def test_triggers_that_are_behind_take_turns() -> None:
+    async def scenario(loop, log: MemoryLog) -> None:
+        append(log, *[record(f"e{i}") for i in range(20 * SLICE)])
+        await turns()
+        many = [Consumer(f"c{i}") for i in range(8)]
+        for consumer in many:
+            await log.subscribe(consumer, Start("earliest"))
+        for _ in range(200):
+            await asyncio.sleep(0)
+            lengths = [len(consumer.got) for consumer in many]
+            assert max(lengths) - min(lengths) <= SLICE, "nobody is more than a slice ahead"
+            if min(lengths) == 20 * SLICE:
+                break
+        assert min(lengths) == 20 * SLICE
+
+    run(scenario)
+
+
+def test_one_timer_serves_all_that_wait_for_their_time() -> None:
+    async def scenario(loop, log: MemoryLog) -> None:
+        consumers = [Consumer(f"c{i}") for i in range(50)]
+        places = [await log.subscribe(consumer, Start()) for consumer in consumers]
+        append(log, *[record(f"e{i}") for i in range(20)])
+        await turns()
+        wall_s = log._clock.wall()
+        timers = len(loop._scheduled)
+        for place, consumer in zip(places, consumers, strict=True):
+            for i, delivery in enumerate(consumer.got):
+                place.later(delivery, due_at=wall_s + 10 + i, attempt=2)
+            consumer.got.clear()
+        live = [timer for timer in loop._scheduled if not timer.cancelled()]
+        assert len(live) <= timers + 1
+        await asyncio.sleep(9)
+        assert not any(consumer.got for consumer in consumers)
+        await asyncio.sleep(2.5)
+        assert all(consumer.ids == ["e0", "e1"] for consumer in consumers)
+        await asyncio.sleep(30)
+        assert all(len(consumer.got) == 20 for consumer in consumers)
+        assert all(delivery.attempt == 2 for delivery in consumers[0].got)
+
+    run(scenario)
+
+
+def test_a_delayed_record_waits_and_an_ordered_trigger_gets_it_at_once_to_keep_its_place() -> None:
+    async def scenario(loop, log: MemoryLog) -> None:
+        plain, ordered = Consumer("plain"), Consumer("ordered")
+        ordered.ordered = True
+        await log.subscribe(plain, Start())
+        await log.subscribe(ordered, Start())
+        await turns()
+        due = log._clock.wall() + 60
+        append(log, record("late", not_before=due), record("now"))
+        await turns()
+        assert plain.ids == ["now"]
+        assert [(one.record.event.id, one.due_at) for one in ordered.got] == [("late", due), ("now", 0.0)]
+        await asyncio.sleep(61)
+        assert plain.ids == ["now", "late"]
+        assert plain.got[1].attempt == 1
+
+    run(scenario)
+
+
+def test_nothing_per_event_makes_a_task_or_a_timer() -> None:
+    async def scenario(loop, log: MemoryLog) -> None:
+        consumer = Consumer("c")
+        place = await log.subscribe(consumer, Start())
+        await turns()
+        tasks, timers = len(asyncio.all_tasks()), len(loop._scheduled)
+        for i in range(100):
+            append(log, record(f"e{i}"))
+        await turns()
+        for delivery in consumer.got:
+            place.settle(delivery)
+            place.more()
+        assert len(asyncio.all_tasks()) == tasks
+        assert len(loop._scheduled) <= timers + 1
+
+    run(scenario)
