@@ -73,7 +73,9 @@ NEEDED = {"wrk": "apt-get install wrk", "nginx": "apt-get install nginx"}
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("scenarios", nargs="*", metavar="P1…P11, M, D, E0…E6, EK, ER, ES, EF, EB", default=list(SCENARIOS))
+    parser.add_argument(
+        "scenarios", nargs="*", metavar="P1…P11, M, D, E0…E6, EK, ER, ES, EF, EB", default=list(SCENARIOS)
+    )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=4, help="of load per subject and round")
     parser.add_argument("--dry", action="store_true", help="do not append to the results")
