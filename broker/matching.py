@@ -6,7 +6,7 @@ A filter with an interest (an exact `type` or `source` on every path through it)
 at only for events that have it. The rest is asked every time.
 
 Cost: two look-ups and the filters of the triggers that share the event's type or source, and of those that cannot be
-indexed. P10 asks for ≤ 20 µs with 1 000 triggers: loadtests/results (matching).
+indexed. P10 asks for ≤ 20 µs with 1 000 triggers: loadtests/results, E1 and P10.
 
 Source: performance.md P10; spec/eventing.md §8.8.
 """

@@ -1,4 +1,4 @@
-"""What does finding an event's triggers cost, with a thousand of them, and what does each kind of filter? (P10)"""
+"""What does finding an event's triggers cost, with a thousand of them, and what does each kind of filter? (E1)"""
 
 import statistics
 import sys
@@ -14,7 +14,7 @@ TRIGGERS = 1000
 
 
 def what_does_matching_cost(bench: Bench) -> None:
-    """P10: the index over 1 000 exact types, the same asked one by one, and one filter of each dialect."""
+    """E1: the index over 1 000 exact types, the same asked one by one, and one filter of each dialect."""
     from broker.matching import Index
     from dataplane.policy.filters import compile_filters
     from dataplane.wire.cloudevents import Event
@@ -66,7 +66,7 @@ def what_does_matching_cost(bench: Bench) -> None:
                 matches(event)
 
         _us(bench, f"one filter: {name}", ask, EVENTS)
-    verdict("P10 matching, 1 000 triggers", per_event, 20, "µs per event")
+    verdict("E1 matching among 1 000 triggers", per_event, 20, "µs per event")
 
 
 def _us(bench: Bench, subject: str, run: Callable[[], None], events: int) -> float:
@@ -75,7 +75,7 @@ def _us(bench: Bench, subject: str, run: Callable[[], None], events: int) -> flo
         began = time.process_time()
         run()
         costs.append((time.process_time() - began) / events * 1e6)
-    bench.record("P10", subject, events=events, cpu_us=spread(costs))
+    bench.record("E1", subject, events=events, cpu_us=spread(costs))
     median = statistics.median(costs)
     print(f"  {subject:40} {median:8.2f} µs per event", flush=True)
     return median
