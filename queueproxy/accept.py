@@ -76,6 +76,10 @@ class QueueProxy:
             settings=ListenerSettings(limits=Limits(head_s=HEAD_S)),
         )
 
+    def listens_at(self, address: tuple[str, int]) -> None:
+        """Where the listener is bound: its metrics say so."""
+        self._app.meters.address = address
+
     def handle(self, connection: ServerConnection) -> None:
         """Called once per request head."""
         seen = connection.request.seen

@@ -13,6 +13,7 @@ from dataplane.net.client import ClientConnection
 from dataplane.net.engine import Engine
 from dataplane.net.relay import Relay
 from dataplane.net.server import ServerConnection
+from dataplane.telemetry.http import ExchangeCells, HttpFamilies
 from dataplane.telemetry.metrics import HistogramCell, HistogramFamily, Registry
 from dataplane.wire.forwarding import synthesised
 from dataplane.wire.headers import Field
@@ -21,6 +22,7 @@ from queueproxy.drain import Drain
 from queueproxy.report import Traffic
 from queueproxy.settings import QueueProxySettings
 
+CELLS_MAX = 512  # a client chooses the method, an app the status; beyond it they are looked up each time
 LABELS = ("k8s_namespace_name", "kn_service_name", "kn_configuration_name", "kn_revision_name")
 
 _FOR = int(Field.FORWARDED_FOR)
@@ -33,28 +35,34 @@ _KUBELET_PROBE = int(Field.KUBELET_PROBE)
 
 
 class AppMeters:
-    """Durations by status: of the whole exchange, and of the app's part of it."""
+    """Of the whole exchange by method and status, and of the app's part of it by status."""
 
-    __slots__ = ("_invocation", "_labels", "_server", "_cells")
+    __slots__ = ("_cells", "_http", "_invocation", "_labels", "address")
 
     def __init__(self, registry: Registry, settings: QueueProxySettings) -> None:
-        names = (*LABELS, "http_response_status_code")
         self._labels = (settings.namespace, settings.service, settings.configuration, settings.revision)
+        self.address = (settings.host, settings.port)  # where we listen; the port is known when it is bound
+        self._http = HttpFamilies(registry, LABELS)
         self._invocation: HistogramFamily = registry.histogram(
-            "kn_serving_invocation_duration_seconds", "From the gate to the end of the app's response.", names
+            "kn_serving_invocation_duration_seconds",
+            "From the gate to the end of the app's response.",
+            (*LABELS, "http_response_status_code"),
         )
-        self._server: HistogramFamily = registry.histogram(
-            "http_server_request_duration_seconds", "From the head of a request to the end of its response.", names
-        )
-        self._cells: dict[int, tuple[HistogramCell, HistogramCell]] = {}
+        self._cells: dict[tuple[bytes, int, int], tuple[ExchangeCells, HistogramCell]] = {}
 
-    def observe(self, status: int, whole_s: float, app_s: float | None) -> None:
+    def observe(self, exchange: "Forward", status: int, whole_s: float, app_s: float | None) -> None:
         """`app_s` None: the request never got past the gate."""
-        cells = self._cells.get(status)
+        request = exchange.request
+        key = request.method, request.minor, status
+        cells = self._cells.get(key)
         if cells is None:
-            values = (*self._labels, str(status))
-            cells = self._cells[status] = (self._server.cell(*values), self._invocation.cell(*values))
-        cells[0].observe(whole_s)
+            cells = (
+                self._http.cells(self._labels, *key, self.address),
+                self._invocation.cell(*self._labels, str(status)),
+            )
+            if len(self._cells) < CELLS_MAX:
+                self._cells[key] = cells
+        cells[0].other(whole_s, app_s, exchange.body_bytes, exchange.response_bytes)
         if app_s is not None:
             cells[1].observe(app_s)
 
@@ -171,7 +179,7 @@ class Forward(Relay):
     def _ended(self, error: DataplaneError | None, now: float) -> None:
         app = self.app
         app_s = None if self.admitted_at < 0 else now - self.admitted_at
-        app.meters.observe(self.status or (error.status if error else 0), now - self.arrived, app_s)
+        app.meters.observe(self, self.status or (error.status if error else 0), now - self.arrived, app_s)
         if self.tunnelled:
             app.drain.tunnels -= 1
         app.drain.departed()

@@ -67,6 +67,7 @@ class Sidecar:
         for name, (side, port) in self._sides.items():
             self.side_addresses[name] = await side.start(settings.host, port)
         self.address = await self.proxy.listener.start(settings.host, settings.port)
+        self.proxy.listens_at(self.address)
         if self._link is not None:
             self._link.start()
         log.info(
