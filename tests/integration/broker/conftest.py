@@ -140,7 +140,7 @@ async def world() -> AsyncIterator[Callable[..., Awaitable[World]]]:
     made: list[World] = []
 
     async def make(**settings: object) -> World:
-        here = World(BrokerSettings(drain_timeout_s=0.2, **settings))  # type: ignore[arg-type]
+        here = World(BrokerSettings(**{"drain_timeout_s": 0.2, **settings}))  # type: ignore[arg-type]
         here.address = await here.ingress.listen("127.0.0.1", 0)
         made.append(here)
         return here

@@ -279,14 +279,14 @@ async def test_a_probe_for_a_hash_must_say_which(world):
 
 
 async def test_draining_answers_what_is_here_and_says_goodbye(world):
-    here = await world()
+    here = await world(drain_timeout_s=30.0)
     here.log.held = []
     client = await here.client()
     client.post()
     while not here.log.held:
         await asyncio.sleep(0.001)
     draining = asyncio.ensure_future(here.ingress.drain())
-    await asyncio.sleep(0)
+    await asyncio.sleep(0.05)
     here.log.release()
     answer = await client.answer()
     assert (answer.status, answer.headers["connection"]) == (202, "close")
