@@ -8,6 +8,7 @@ and the client did not insist on a version (CP-03).
 Source: Kubernetes API concepts; design/ecosystem.md §2.4; reliability.md CP-03.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
@@ -27,6 +28,7 @@ from dataplane.resources.kinds import to_builtins
 from dataplane.resources.meta import Resource
 
 TRIES = 64  # of a write that named no version; each one lost means that somebody else got on
+LISTED_PER_TURN = 25  # objects of a list, or rows of a table, in one turn of the loop
 WARNING_CHARS_MAX = 1024
 WARNINGS_CHARS_MAX = 4096  # headers have to fit into a client's buffers
 
@@ -86,13 +88,16 @@ class Objects:
         limit, token = query.get("limit", ""), query.get("continue", "")
         found, meta = paging.page(found, limit, token, self._store.revision)
         if form == "table":
-            return _json(tables.table(kind, found, now=self._clock.wall(), include=include, meta=meta))
+            now = self._clock.wall()
+            body = tables.table(kind, (), now=now, include=include, meta=meta)
+            rows = await _pieces(found, lambda one: tables.row(kind, one, now=now, include=include))
+            return _json(body | {"rows": rows})
         if form == "metadata":
             name, version = "PartialObjectMetadataList", "meta.k8s.io/v1"
-            items = [tables.partial(one) for one in found]
+            items = await _pieces(found, tables.partial)
         else:
             name, version = f"{kind.kind}List", kind.api_version
-            items = [to_builtins(one) for one in found]
+            items = await _pieces(found, to_builtins)
         return _json({"kind": name, "apiVersion": version, "metadata": meta, "items": items})
 
     def _matching(self, target: Target, matches: selectors.Predicate) -> list[Resource]:
@@ -271,6 +276,16 @@ def _dry_run(request: web.Request) -> bool:
     if any(value != "All" for value in given):
         raise status.bad_request("dryRun: only All is supported")
     return bool(given)
+
+
+async def _pieces(objects: list[Resource], shown: Callable[[Resource], Any]) -> list[msgspec.Raw]:
+    """Each as JSON text, a few in a turn of the loop: a long list must not hold up a request. They do not change."""
+    pieces = []
+    for count, one in enumerate(objects, 1):
+        pieces.append(msgspec.Raw(msgspec.json.encode(shown(one))))
+        if count % LISTED_PER_TURN == 0:
+            await asyncio.sleep(0)
+    return pieces
 
 
 def _json(body: Mapping[str, Any], code: int = 200, warnings: Iterable[str] = ()) -> web.Response:

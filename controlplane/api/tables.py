@@ -53,8 +53,12 @@ def table(
         "apiVersion": _VERSION,
         "metadata": meta or {},
         "columnDefinitions": [_definition(column) for column in definitions] if columns else [],
-        "rows": [{"cells": _cells(kind, one, now), **_beside(one, include)} for one in objects],
+        "rows": [row(kind, one, now=now, include=include) for one in objects],
     }
+
+
+def row(kind: Kind, one: Resource, *, now: float, include: str = "") -> Body:
+    return {"cells": _cells(kind, one, now), **_beside(one, include)}
 
 
 def partial(one: Resource) -> Body:

@@ -14,6 +14,7 @@ from controlplane.store.memory import MemoryStore
 from dataplane.clock import SYSTEM
 from dataplane.resources.kinds import KINDS
 from tests.integration.controlplane.api.client import SERVICES, Api, config_map, manifest
+from tests.integration.controlplane.api.turns import Turns
 
 
 class NoLogs:
@@ -180,31 +181,11 @@ async def test_CP_06_without_a_verdict_of_admission_nothing_is_written(
 async def test_a_thousand_objects_are_read_checked_and_answered_a_few_in_a_turn(
     api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    counts: dict[str, list[int]] = {"_item": [0], "applied": [0], "to_builtins": [0]}
-    loop = asyncio.get_running_loop()
-
-    def turn() -> None:
-        nonlocal handle
-        for one in counts.values():
-            one.append(0)
-        handle = loop.call_soon(turn)
-
-    def count(name: str) -> None:
-        real = getattr(bulk, name)
-
-        def counted(*arguments: Any, **more: Any) -> Any:
-            counts[name][-1] += 1
-            return real(*arguments, **more)
-
-        monkeypatch.setattr(bulk, name, counted)
-
-    for name in counts:
-        count(name)
-    handle = loop.call_soon(turn)
+    turns = Turns(monkeypatch, bulk, "_item", "applied", "to_builtins")
     code, body = await api("POST", APPLY, [{**manifest(), "metadata": {"name": f"m{n}"}} for n in range(300)])
-    handle.cancel()
+    turns.close()
     assert (code, len(body)) == (200, 300)
-    for name, found in counts.items():
+    for name, found in turns.counts.items():
         assert sum(found) == 300, name
         assert max(found) <= bulk.OBJECTS_PER_TURN, name
 

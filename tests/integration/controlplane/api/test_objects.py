@@ -5,10 +5,12 @@ import asyncio
 import msgspec
 import pytest
 
+from controlplane.api import objects, tables
 from controlplane.store.contract import Conflict, Key, StoreFailed
 from dataplane.resources import serving
 from dataplane.resources.meta import Condition
 from tests.integration.controlplane.api.client import MAPS, SERVICES, Api, config_map, manifest
+from tests.integration.controlplane.api.turns import Turns
 
 MERGE = "application/merge-patch+json"
 
@@ -258,3 +260,21 @@ async def test_discovery_has_both_forms(api: Api) -> None:
     _, whole = await api("GET", "/apis", Accept=accept)
     assert whole["kind"] == "APIGroupDiscoveryList"
     assert "as=APIGroupDiscoveryList" in api.headers["Content-Type"]
+
+
+TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io"
+
+
+@pytest.mark.parametrize(("accept", "place", "shown"), [("*/*", objects, "to_builtins"), (TABLE, tables, "row")])
+async def test_a_long_list_is_made_a_few_objects_in_a_turn(
+    api: Api, monkeypatch: pytest.MonkeyPatch, accept: str, place: object, shown: str
+) -> None:
+    for number in range(200):
+        await api.put(config_map(f"m{number:03}"))
+    turns = Turns(monkeypatch, place, shown)
+    code, many = await api("GET", MAPS, Accept=accept)
+    turns.close()
+    assert code == 200
+    assert len(many.get("items") or many["rows"]) == 200
+    assert sum(turns.counts[shown]) == 200
+    assert max(turns.counts[shown]) <= objects.LISTED_PER_TURN
