@@ -132,7 +132,9 @@ class Kafka(Kit):
         }
 
     def make(self) -> EventStore:
-        return KafkaStore(self.bootstrap, config=self.config, session_s=1.0, clock=self.clock, registry=Registry())
+        return KafkaStore(
+            self.bootstrap, config=self.config, session_s=kafkaserver.SESSION_S, clock=self.clock, registry=Registry()
+        )
 
     async def kill(self, store: KafkaStore) -> None:
         await kafkakill.kill(store)

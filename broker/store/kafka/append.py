@@ -184,13 +184,15 @@ class Appender:
             if producer is None:
                 return StoreUnavailable("the store is closed")
             try:
+                if partition not in await producer.partitions_for(topic):  # it was added a moment ago
+                    await producer.client.force_metadata_update()
                 answer = await (await producer.send_batch(batch.builder, topic, partition=partition))
             except (MessageSizeTooLargeError, RecordListTooLargeError) as error:
                 self._replace(producer, error)
                 if batch.count == 1:
                     return EventTooLarge(f"the topic {topic} takes no record of {batch.size_bytes} bytes")
                 return StoreUnavailable(f"the topic {topic} takes no batch of {batch.size_bytes} bytes")
-            except (KafkaError, AssertionError) as error:  # aiokafka asserts that it knows the partition
+            except KafkaError as error:
                 self._replace(producer, error)
                 return StoreUnavailable(f"Kafka at {self._cluster.bootstrap}: {type(error).__name__} {error}")
             if acked is not None and answer is not None and answer.offset >= 0:

@@ -13,9 +13,10 @@ Source: spec/eventing.md §9.8, §27.8, §28.7.
 """
 
 import asyncio
+import heapq
 import itertools
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal, NamedTuple, Protocol
 
 import msgspec
@@ -37,6 +38,7 @@ State = Literal["parked", "dead-lettered", "scheduled"]
 HEADER = "dataplane_kept"
 NO_DATA = "dataplane_no_data"
 SEEK = "seek"
+RECENT = 10_000
 RUN_GAP = 500  # offsets between two wanted ones that are cheaper to read than to seek over
 
 log = logging.getLogger(__name__)
@@ -115,9 +117,9 @@ class Kept:
     async def caught_up(self) -> None:
         """Returns when everything that was written here before has been read back. Raises StoreFault."""
         try:
-            async with asyncio.timeout(ASK_TIMEOUT_S):
-                while self._writing or self._next < self._end:
-                    self._moved.clear()
+            while self._writing or self._next < self._end:
+                self._moved.clear()
+                async with asyncio.timeout(ASK_TIMEOUT_S):  # without any progress
                     await self._moved.wait()
         except TimeoutError:
             raise StoreUnavailable(f"{self._tp.topic} cannot be read at {self._cluster.bootstrap}") from None
@@ -147,20 +149,19 @@ class Kept:
         oldest = itertools.islice(some.values(), max(0, len(some) - bound))
         return [entry for entry in oldest if (trigger, entry.key) not in self._unread]  # not again
 
-    def offsets(self, trigger: str, partition: int, low: int) -> set[int]:
-        """Of one partition from `low` on: positions that are settled because they stand here."""
-        found: set[int] = set()
+    def offsets(self, trigger: str) -> dict[int, set[int]]:
+        """By partition: positions in the log that are settled because they stand here, of the newest RECENT entries;
+        what is older the trigger has committed long since."""
+        found: dict[int, set[int]] = {}
         for some in self._trigger(trigger).values():
-            for key in some:
+            for key in itertools.islice(reversed(some), RECENT):
                 number, _, offset = key.partition(":")
-                if number == str(partition) and int(offset) >= low:
-                    found.add(int(offset))
+                found.setdefault(int(number), set()).add(int(offset))
         return found
 
-    def entries(self, trigger: str, states: Iterable[State]) -> list[Entry]:
-        """Oldest first."""
-        found = [entry for state in states for entry in self._trigger(trigger)[state].values()]
-        return sorted(found)
+    def entries(self, trigger: str, states: Iterable[State]) -> Iterator[Entry]:
+        """Oldest first; to be used up before anything else happens."""
+        return heapq.merge(*(self._trigger(trigger)[state].values() for state in states))
 
     def follow(self, trigger: str, listener: Listener) -> None:
         self._listeners[trigger] = listener

@@ -27,7 +27,7 @@ import itertools
 import logging
 import math
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, cast
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
@@ -228,7 +228,9 @@ class KafkaSubscription(Follower, ConsumerRebalanceListener):  # type: ignore[mi
         )
 
     async def letters(self, *, kept: Kept | None = None, after: str = "", limit: int = 100) -> list[Letter]:
-        chosen = [entry for entry in await self._entries(kept) if entry.id > (int(after) if after else -1)][:limit]
+        first = int(after) if after.isascii() and after.isdigit() else -1
+        later = (entry for entry in await self._entries(kept) if entry.id > first)
+        chosen = list(itertools.islice(later, limit))
         return [_letter(found) for found in await self._log.kept.fetch(chosen)]
 
     async def redrive(self, ids: Sequence[str] | None = None, *, kept: Kept = "parked") -> int:
@@ -361,6 +363,7 @@ class KafkaSubscription(Follower, ConsumerRebalanceListener):  # type: ignore[mi
             except StoreFault as fault:
                 log.warning("offsets_not_read group=%s error=%s", self.group, fault)
                 await asyncio.sleep(BACKOFF_S[min(failures, len(BACKOFF_S) - 1)])
+        kept_offsets = self._log.kept.offsets(self.consumer.key)
         for number in numbers:
             was = self._limbo.pop(number, None)
             now = committed.get(number)
@@ -372,7 +375,7 @@ class KafkaSubscription(Follower, ConsumerRebalanceListener):  # type: ignore[mi
                 # Partitions that were added later are read from their beginning (spec §28.6).
                 partition = Partition.restore(number, now) if now else Partition(number, begins[number])
                 partition.dirty = now is None
-                partition.kept = self._log.kept.offsets(self.consumer.key, number, partition.fetch_from)
+                partition.kept = kept_offsets.get(number, set())
             self._partitions[number] = partition
         self._fence(self._limbo)
         try:
@@ -759,7 +762,7 @@ class KafkaSubscription(Follower, ConsumerRebalanceListener):  # type: ignore[mi
 
     # ---- letters ----
 
-    async def _entries(self, kept: Kept | None) -> list[Entry]:
+    async def _entries(self, kept: Kept | None) -> Iterator[Entry]:
         await self._log.kept.caught_up()
         return self._log.kept.entries(self.consumer.key, (kept,) if kept else ("parked", "dead-lettered"))
 
@@ -818,9 +821,9 @@ def _scheduled(note: Note, attempt: int, due_at: float) -> Note:
     )
 
 
-def _chosen(entries: list[Entry], ids: Sequence[str] | None) -> list[Entry]:
+def _chosen(entries: Iterator[Entry], ids: Sequence[str] | None) -> list[Entry]:
     if ids is None:
-        return entries
+        return list(entries)
     wanted = set(ids)
     return [entry for entry in entries if str(entry.id) in wanted]
 

@@ -29,6 +29,7 @@ POM = Path(__file__).parent / "pom.xml"
 CACHE = Path(os.environ.get("DATAPLANE_TESTS_CACHE") or Path.home() / ".cache" / "dataplane-tests") / "kafka"
 CLUSTER = "LSThEuNrQGqiK963uuqRYQ"
 START_S = 60.0
+SESSION_S = 6.0 if os.environ.get("KAFKA_BOOTSTRAP") else 1.0  # the least that the server allows
 
 SETTINGS = """\
 process.roles=broker,controller

@@ -13,7 +13,7 @@ from broker.store.kafka.log import KafkaLog
 from broker.store.kafka.store import KafkaStore
 from dataplane.telemetry.metrics import Registry
 from dataplane.wire.cloudevents import Event
-from tests.servers.kafka.server import Missing, Server, required
+from tests.servers.kafka.server import SESSION_S, Missing, Server, required
 
 BROKER = "default/orders"
 WAIT_S = 30.0
@@ -86,7 +86,9 @@ class Kafka:
         }
 
     def store(self, **more: object) -> KafkaStore:
-        made = KafkaStore(self.bootstrap, config=self.config, session_s=1.0, **({"registry": self.registry} | more))
+        made = KafkaStore(
+            self.bootstrap, config=self.config, session_s=SESSION_S, **({"registry": self.registry} | more)
+        )
         self.stores.append(made)
         return made
 
