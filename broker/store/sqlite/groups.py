@@ -207,11 +207,11 @@ class Groups:
     def _start(self) -> None:
         """Give the writer everything that waits, as one group."""
         self._starting = False
-        if self._busy or self.closed or self.broken:
-            return
-        if self._linger is not None:
+        if self._linger is not None:  # also one that has just fired: when the writer is busy, `_next` sets another
             self._linger.cancel()
             self._linger = None
+        if self._busy or self.closed or self.broken:
+            return
         appends = self._take()
         pending, self.pending = self.pending, Pending()
         flushers, self._flushers = self._flushers, []
