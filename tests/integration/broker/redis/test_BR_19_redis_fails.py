@@ -335,3 +335,18 @@ async def test_an_entry_that_is_no_event_is_counted_and_passed_over(fragile: Hou
     assert subscriber.ids == ["by-hand"]
     assert subscriber.got[0].record.arrived_at == pytest.approx(time.time(), abs=30)
     assert fragile.metric(store, "dataplane_broker_lost_total") == 1
+
+
+async def test_what_the_consumer_holds_while_the_connection_is_cut_is_not_handed_over_again(fragile: House) -> None:
+    store = await fragile.store()
+    log = await store.open(BROKER, LogSettings())
+    subscriber = await subscribe(log, Subscriber())
+    await append(log, *(record(f"e{i}") for i in range(5)))
+    await subscriber.until(5)
+    fragile.server.kill()
+    await until(lambda: store.not_ready())
+    fragile.server.start()
+    await accepted(log, record("after"))
+    await subscriber.until(6)
+    await asyncio.sleep(0.5)
+    assert subscriber.ids == [*(f"e{i}" for i in range(5)), "after"]
