@@ -10,6 +10,7 @@ from scenarios.scale_from_zero import AT_ZERO, CONFIG
 from subjects import Client, service, up
 
 SERVICES = 1_000
+LISTS = 20
 EVERY_S = 0.001
 BODY_BYTES = 36  # of apps/trivial.py
 FLOOR = {"autoscaling.knative.dev/min-scale": "1"}
@@ -17,7 +18,7 @@ REQUEST = b"GET / HTTP/1.1\r\nHost: warm.default.localhost\r\n\r\n"
 
 
 def does_a_mass_apply_hold_up_requests(bench: Bench) -> None:
-    """M: requests to a warm Service on one connection, alone, beside one apply of 1 000 Services, beside 1 000."""
+    """M: requests to a warm Service on one connection, alone, beside one apply of 1 000, beside 1 000, beside lists."""
     for label, applied in (("one apply", _together), ("1000 creates", _one_by_one)):
         subject, data = up(bench)
         client = Client(data)
@@ -26,18 +27,26 @@ def does_a_mass_apply_hold_up_requests(bench: Bench) -> None:
         client.wait_ready("warm")
         calm = asyncio.run(_latencies(subject, lambda: time.sleep(3)))
         busy = asyncio.run(_latencies(subject, lambda applied=applied, client=client: applied(client)))  # type: ignore[misc]
-        for what, values in ((f"calm, before {label}", calm), (f"during {label}", busy)):
+        listed = asyncio.run(_latencies(subject, lambda client=client: _list(client)))  # type: ignore[misc]
+        found = ((f"calm, before {label}", calm), (f"during {label}", busy), ("during lists of all", listed))
+        for what, values in found:
             figures = quantiles(values)
             bench.record("M", subject.name, what=what, unit="ms", services=SERVICES, samples=len(values), **figures)
             print(
                 f"  {what:26} " + "  ".join(f"{key} {value:.2f}" for key, value in figures.items()) + " ms", flush=True
             )
         verdict(f"M p99.9 during {label}, above the calm one", _p999(busy) - _p999(calm), 5, "ms")
+        verdict("M p99.9 during lists, above the calm one", _p999(listed) - _p999(calm), 5, "ms")
         bench.stop()
 
 
 def _objects() -> list[dict[str, object]]:
     return [service(f"mass-{number}", "bench/trivial", annotations=AT_ZERO) for number in range(SERVICES)]
+
+
+def _list(client: Client) -> None:
+    for _ in range(LISTS):
+        client.call("GET", "/apis/serving.knative.dev/v1/services")
 
 
 def _together(client: Client) -> None:
