@@ -127,7 +127,7 @@ async def _opened(
     for each in consumers:
         each.subscription = await log.subscribe(each, Start())
     took = time.perf_counter() - began
-    while not all(len(each.subscription._partitions) == 10 for each in consumers):
+    while not all(len(each.subscription.partitions) == 10 for each in consumers):
         await asyncio.sleep(0.05)
     return store, log, consumers, took / triggers * 1000
 

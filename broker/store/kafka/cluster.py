@@ -90,6 +90,8 @@ class Cluster:
                         except KafkaError as error:
                             if not error.retriable:
                                 raise
+                        except AttributeError:  # aiokafka does not expect a cluster that has no controller yet
+                            log.debug("no_controller bootstrap=%s", self.bootstrap)
                         await asyncio.sleep(RETRY_S)
             except (KafkaError, TimeoutError, OSError) as error:
                 admin_, self._admin = self._admin, None

@@ -22,7 +22,7 @@ from broker.store.kafka.kept import Kept as KeptTopic
 from broker.store.kafka.meters import KafkaMeters
 from broker.store.kafka.names import Topic
 from broker.store.kafka.partition import Commit, Partition, uid_of
-from broker.store.kafka.read import House, KafkaSubscription
+from broker.store.kafka.read import KafkaSubscription
 from broker.store.kafka.records import decode, encode
 from broker.store.kafka.tail import Tail
 from dataplane.clock import Clock
@@ -36,6 +36,15 @@ FIND_RECORDS_MAX = 20_000  # per partition
 KEYS_MAX = 4096  # remembered hashes
 
 log = logging.getLogger(__name__)
+
+
+class House:
+    """What all subscriptions of a process share. instance: as in store.py."""
+
+    def __init__(self, *, instance: str = "", session_ms: int = 10_000) -> None:
+        self.instance = instance
+        self.session_ms = session_ms
+        self.subscriptions: set[KafkaSubscription] = set()
 
 
 class KafkaLog:

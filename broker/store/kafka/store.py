@@ -13,10 +13,9 @@ import msgspec
 from broker.store.contract import LogSettings
 from broker.store.kafka.append import Appender
 from broker.store.kafka.cluster import MESSAGE_BYTES_MAX, Cluster, durability_of
-from broker.store.kafka.log import KafkaLog
+from broker.store.kafka.log import House, KafkaLog
 from broker.store.kafka.meters import KafkaMeters
 from broker.store.kafka.names import Topic, topic_of
-from broker.store.kafka.read import House
 from dataplane.clock import SYSTEM, Clock
 from dataplane.errors import StoreFault
 from dataplane.telemetry.metrics import Registry

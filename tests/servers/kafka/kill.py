@@ -12,8 +12,8 @@ async def kill(store: KafkaStore) -> None:
         raise StoreUnavailable("killed")
 
     for subscription in list(store._house.subscriptions):
-        subscription._commit = nothing
-        kafka = subscription._kafka
+        subscription.membership.commit = nothing
+        kafka = subscription.membership.kafka
         if kafka is not None:
             kafka._coordinator._maybe_leave_group = nothing  # so the group waits for its session to end
             kafka._coordinator.commit_offsets = refused

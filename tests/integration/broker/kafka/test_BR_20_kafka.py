@@ -11,7 +11,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.admin.records_to_delete import RecordsToDelete
 
 from broker.store.contract import Failure
-from broker.store.kafka import read
+from broker.store.kafka import membership
 from broker.store.kafka.partition import Commit
 from tests.integration.broker.kafka.conftest import EARLIEST, Kafka, Trigger, append, record, until
 from tests.servers.kafka.kill import kill
@@ -22,10 +22,10 @@ async def both(kafka: Kafka, **more: object) -> tuple[Trigger, Trigger, object]:
     """The same trigger in two processes, each with some partitions; and the log of the first."""
     one, two = await kafka.open(), await kafka.open()
     first = await Trigger(**more).on(one)
-    await until(lambda: len(first.subscription._partitions) == 3)
+    await until(lambda: len(first.subscription.partitions) == 3)
     second = await Trigger(**more).on(two)
-    await until(lambda: 0 < len(second.subscription._partitions) < 3)
-    await until(lambda: 0 < len(first.subscription._partitions) < 3)
+    await until(lambda: 0 < len(second.subscription.partitions) < 3)
+    await until(lambda: 0 < len(first.subscription.partitions) < 3)
     return first, second, one
 
 
@@ -51,7 +51,7 @@ async def test_a_rebalance_waits_for_what_is_in_flight_and_repeats_nothing_that_
     assert second.got == [], "the first process is asked to let go, and is not through yet"
     for delivery in first.got:
         first.subscription.settle(delivery)
-    await until(lambda: second.subscription._partitions)
+    await until(lambda: second.subscription.partitions)
     await append(one, *(record(f"k{i}", partitionkey=f"k{i}") for i in range(30)))
     await until(lambda: len(second.got) + len(first.got) >= 60)
     await asyncio.sleep(0.3)
@@ -59,7 +59,7 @@ async def test_a_rebalance_waits_for_what_is_in_flight_and_repeats_nothing_that_
 
 
 async def test_what_completes_after_its_partition_went_is_repeated_by_the_new_owner(kafka: Kafka, monkeypatch) -> None:
-    monkeypatch.setattr(read, "DRAIN_S", 0.5)
+    monkeypatch.setattr(membership, "DRAIN_S", 0.5)
     one, two = await kafka.open(), await kafka.open()
     first = await Trigger(hold=True).on(one)
     for i in range(30):
@@ -87,7 +87,7 @@ async def test_what_completes_after_its_partition_went_is_repeated_by_the_new_ow
 
 
 async def test_deliveries_stay_in_flight_when_their_partition_comes_back(kafka: Kafka, monkeypatch) -> None:
-    monkeypatch.setattr(read, "DRAIN_S", 0.2)
+    monkeypatch.setattr(membership, "DRAIN_S", 0.2)
     one, two = await kafka.open(), await kafka.open()
     first = await Trigger(hold=True).on(one)
     for i in range(30):
@@ -178,7 +178,7 @@ async def test_the_coordinator_dies_and_comes_back(own: Kafka, server: Server) -
     await append(log, record("after"))
     await trigger.until(2)
     assert trigger.ids == ["before", "after"]
-    await until(lambda: not any(partition.dirty for partition in trigger.subscription._partitions.values()))
+    await until(lambda: not any(partition.dirty for partition in trigger.subscription.partitions.values()))
     await trigger.subscription.close()
     again = await Trigger().on(log)
     await asyncio.sleep(0.5)

@@ -13,7 +13,7 @@ GIVEN_UP = Failure(reason="exhausted", code=500)
 
 
 def open_offsets(trigger: Trigger) -> int:
-    return sum(len(partition.progress.open) for partition in trigger.subscription._partitions.values())
+    return sum(len(partition.progress.open) for partition in trigger.subscription.partitions.values())
 
 
 async def test_the_topic_is_compacted(kafka: Kafka) -> None:
@@ -82,8 +82,8 @@ async def test_any_process_lists_redrives_and_discards_letters_and_the_owner_del
     await until(lambda: second.subscription.lag().parked == 4)
     letters = await second.subscription.letters()
     assert sorted(one.record.event.id for one in letters) == ["e0", "e1", "e2", "e3"]
-    await until(lambda: first.subscription._owns_kept != second.subscription._owns_kept)
-    owner, other = (first, second) if first.subscription._owns_kept else (second, first)
+    await until(lambda: first.subscription.membership.owns_kept != second.subscription.membership.owns_kept)
+    owner, other = (first, second) if first.subscription.membership.owns_kept else (second, first)
     before = len(owner.got)
     assert await other.subscription.redrive([letters[0].id, letters[1].id]) == 2
     await until(lambda: len(owner.got) == before + 2)
@@ -97,8 +97,8 @@ async def test_a_seek_moves_every_partition_wherever_it_is(kafka: Kafka) -> None
     await append(one, *(record(f"e{i}", partitionkey=f"k{i}") for i in range(30)))
     await first.until(30)
     second = await Trigger().on(two)
-    await until(lambda: len(second.subscription._partitions) in (1, 2))
-    await until(lambda: len(first.subscription._partitions) in (1, 2))
+    await until(lambda: len(second.subscription.partitions) in (1, 2))
+    await until(lambda: len(first.subscription.partitions) in (1, 2))
     first.got.clear()
     await second.subscription.seek(read.Start("earliest"))
     await until(lambda: len(first.got) + len(second.got) == 30)

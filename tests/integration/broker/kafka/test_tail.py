@@ -3,7 +3,7 @@
 import asyncio
 
 from broker.store.contract import Start
-from broker.store.kafka import tail
+from broker.store.kafka import membership, tail
 from tests.integration.broker.kafka.conftest import EARLIEST, Kafka, Trigger, append, record, until
 
 
@@ -16,7 +16,7 @@ async def test_a_record_is_decoded_once_however_many_triggers_there_are(kafka: K
     monkeypatch.setattr(tail, "decode", lambda *of, plain=tail.decode: decoded.append(1) or plain(*of))
     log = await kafka.open()
     triggers = [await Trigger(f"t{i}", type="" if i % 2 else f"type-{i}").on(log) for i in range(6)]
-    await until(lambda: all(len(one.subscription._partitions) == 3 for one in triggers))
+    await until(lambda: all(len(one.subscription.partitions) == 3 for one in triggers))
     for i in range(50):
         await append(log, record(f"e{i}", type=f"type-{i % 6}", partitionkey=f"k{i}"))
     await until(lambda: all(settled(one) for one in triggers))
@@ -28,7 +28,7 @@ async def test_a_trigger_without_room_falls_behind_alone_and_comes_back_to_the_h
     log = await kafka.open()
     slow, fast = await Trigger("slow", hold=True).on(log), await Trigger("fast").on(log)
     slow.capacity = 0
-    await until(lambda: len(slow.subscription._partitions) == len(fast.subscription._partitions) == 3)
+    await until(lambda: len(slow.subscription.partitions) == len(fast.subscription.partitions) == 3)
     for i in range(100):
         await append(log, *(record(f"{i}-{j}", partitionkey=f"k{j}") for j in range(20)))
     await fast.until(2000)
@@ -75,9 +75,7 @@ async def test_a_filter_that_changes_holds_at_the_head(kafka: Kafka) -> None:
 
 async def test_mere_reading_is_committed_too(kafka: Kafka, monkeypatch) -> None:
     """So that what matches nothing is not read again, and its lag is seen by Kafka's own tools."""
-    from broker.store.kafka import read
-
-    monkeypatch.setattr(read, "MOVED_EVERY_S", 0.1)
+    monkeypatch.setattr(membership, "MOVED_EVERY_S", 0.1)
     log = await kafka.open(partitions=1)
     trigger = await Trigger(type="never").on(log)
     await append(log, *(record(f"e{i}") for i in range(10)))
