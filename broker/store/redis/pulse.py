@@ -42,6 +42,7 @@ class Pulse:
         self._number = 0
         self._bell: bytes | None = None
         self._touched_at = 0.0
+        self._forgotten: list[str] = []  # dead for longer than a lease
         self.appended: list[bytes] = [b""] * owner.shards  # the last id that was confirmed since the last pulse
         self.last: list[Place] = [0] * owner.shards
         self.added = [0] * owner.shards
@@ -79,6 +80,12 @@ class Pulse:
                 for cursor in subscription.cursors:
                     cursor.advance()
         dead = [name for name in map(bytes.decode, workers[::2]) if is_dead(name)]
+        silent_ms = owner.clock.wall() * 1000 - owner.lease_s * 1000
+        self._forgotten = [
+            name.decode()
+            for name, seen_ms in zip(workers[::2], workers[1::2], strict=True)
+            if int(seen_ms) < silent_ms and name.decode() in dead
+        ]
         if subscriptions and (rang or late or dead or any(one.ordered for one in subscriptions)):
             self._once("takeover", self._take_over(rang or late, dead))
         most = owner.settings.retention_bytes
@@ -115,19 +122,19 @@ class Pulse:
         self._once(f"cut.{shard}", owner.tail(shard).cut())
 
     async def _take_over(self, look: bool, dead: Sequence[str]) -> None:
-        owner, done = self._log, True
+        owner = self._log
         for subscription in list(owner.subscriptions.values()):
             if subscription.closed:
                 continue
             if subscription.ordered:
                 await subscription.takeover.keep(dead)
             for worker in dead:
-                done &= await subscription.takeover.reclaim(worker)
+                await subscription.takeover.reclaim(worker)
             if look:
                 await subscription.takeover.reclaim(idle_s=owner.lease_s)
                 subscription.stir()
-        if dead and done:
-            await owner.link.call("HDEL", owner.keys.workers, *dead)
+        if self._forgotten:  # until then a trigger that subscribes may still find what they had
+            await owner.link.call("HDEL", owner.keys.workers, *self._forgotten)
 
     async def _trim(self) -> None:
         owner, settings = self._log, self._log.settings

@@ -103,27 +103,25 @@ class Takeover:
                     then=subscription.wrote,
                 )
 
-    async def reclaim(self, worker: str = "", idle_s: float = 0.0) -> bool:
-        """Take what nobody has touched for so long, or what one worker had. False: there is more. Raises StoreFault."""
-        done = True
+    async def reclaim(self, worker: str = "", idle_s: float = 0.0) -> None:
+        """Take what nobody has touched for so long, or what one worker had. Raises StoreFault."""
         for cursor in self._subscription.cursors:
             if cursor.owner:
-                done &= await self.pending(cursor, worker, idle_s)
+                await self.pending(cursor, worker, idle_s)
         self._subscription.more()
-        return done
 
-    async def pending(self, cursor: Cursor, worker: str, idle_s: float) -> bool:
+    async def pending(self, cursor: Cursor, worker: str, idle_s: float) -> None:
         """Pending entries into the backlog, in log order. An ordered trigger gets all of them: order is at stake."""
         async with self._one:
-            return await self._pending(cursor, worker, idle_s)
+            await self._pending(cursor, worker, idle_s)
 
-    async def _pending(self, cursor: Cursor, worker: str, idle_s: float) -> bool:
+    async def _pending(self, cursor: Cursor, worker: str, idle_s: float) -> None:
         subscription = self._subscription
         dues = await subscription.redelivery.noted() if subscription.ordered else {}
         after = "-"
         while True:
             if not subscription.ordered and len(cursor.backlog) >= STEP:
-                return False
+                return  # the next pulse goes on
             known = cursor.asking()
             try:
                 found, gone, last = await subscription.link.call_script(
@@ -138,7 +136,7 @@ class Takeover:
                 )
             except GroupLost:
                 if cursor.shard == AGAIN:
-                    return True  # nothing was ever redriven
+                    return  # nothing was ever redriven
                 raise
             finally:
                 cursor.told()
@@ -148,7 +146,7 @@ class Takeover:
                 if entry not in known:
                     self._take(cursor, entry, attempt, fields, ends, dues)
             if not last:
-                return True
+                return
             after = f"({last.decode()}"
 
     def _take(
