@@ -174,7 +174,14 @@ class BrokerFile:
                 db.executemany(
                     "INSERT INTO letters VALUES (NULL,?,?,?,?,?,?,?,?,?,?,?,?,0,?)",
                     [
-                        (one.trigger, one.kept, one.position, one.failure, *one.row[:8], placed(one.row.checksum, 0))
+                        (
+                            one.trigger,
+                            one.kept,
+                            one.position,
+                            one.failure,
+                            *one.row.columns,
+                            placed(one.row.checksum, 0),
+                        )
                         for one in group.letters
                     ],
                 )
@@ -205,9 +212,9 @@ class BrokerFile:
         for rows, seen in group.appends:
             fresh = self._unseen(seen, position, group) if seen else None
             kept.append(fresh)
-            for row in rows if fresh is None else [rows[i] for i in fresh]:
-                total += row.size_bytes
-                values += (position, *row[:8], total, placed(row.checksum, position))
+            for columns, size_bytes, checksum in rows if fresh is None else [rows[i] for i in fresh]:
+                total += size_bytes
+                values += (position, *columns, total, placed(checksum, position))
                 position += 1
         at, width = 0, 11
         for count, statement in _CHUNKS:

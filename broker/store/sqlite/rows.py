@@ -48,17 +48,14 @@ class Damaged(Exception):
     """A row whose checksum does not hold."""
 
 
-class Row(NamedTuple):
-    """Columns of a record that has no position yet. checksum: without the position."""
+Columns = tuple[str, str, str, str | None, str, bytes | None, str | None, float]
+"""id, source, type, time, attributes, data, more, arrived_at."""
 
-    id: str
-    source: str
-    type: str
-    time: str | None
-    attributes: str
-    data: bytes | None
-    more: str | None
-    arrived_at: float
+
+class Row(NamedTuple):
+    """A record that has no position yet. checksum: without the position."""
+
+    columns: Columns
     size_bytes: int
     checksum: int
 
@@ -81,7 +78,13 @@ def encode(record: Record) -> Row:
         more = _encode(
             _More(record.hops, record.headers, event.typed, event.json_implied, record.not_before, record.expires_at)
         )
-    return Row(
+    size_bytes = ROW_BYTES + len(attributes)
+    if data is not None:
+        size_bytes += len(data)
+    if more is not None:
+        size_bytes += len(more)
+    arrived_at = record.arrived_at
+    columns = (
         named["id"],
         named["source"],
         named["type"],
@@ -89,10 +92,9 @@ def encode(record: Record) -> Row:
         attributes.decode(),
         data,
         None if more is None else more.decode(),
-        record.arrived_at,
-        ROW_BYTES + len(attributes) + (len(data) if data is not None else 0) + (len(more) if more is not None else 0),
-        checksum(attributes, data, more, record.arrived_at),
+        arrived_at,
     )
+    return Row(columns, size_bytes, checksum(attributes, data, more, arrived_at))
 
 
 def checksum(attributes: bytes, data: bytes | None, more: bytes | None, arrived_at: float) -> int:
