@@ -9,7 +9,7 @@ from broker.store.contract import LogSettings
 from broker.store.sqlite import groups
 from broker.store.sqlite.files import BrokerFile
 from dataplane.errors import StoreUnavailable
-from tests.eventstore import EARLIEST, append, record, settling, subscribe, until
+from tests.eventstore import EARLIEST, Subscriber, append, record, settling, subscribe, until
 
 
 @pytest.fixture
@@ -111,3 +111,28 @@ async def test_a_folder_belongs_to_one_process(make_store) -> None:
         await make_store()
     await first.close()
     await make_store()
+
+
+async def test_what_was_settled_while_retention_had_the_writer_is_written_afterwards(make_store, monkeypatch) -> None:
+    """The timer of the settles fires while no group may start: they must not wait for the next append."""
+    runs = threading.Event()
+    trim = BrokerFile.trim
+
+    def slow(self, **more):
+        assert runs.wait(30)
+        return trim(self, **more)
+
+    store = await make_store()
+    log = await store.open("default/default", LogSettings())
+    subscriber = await subscribe(log, Subscriber())
+    await append(log, record("a"))
+    await subscriber.until(1)
+    assert await log.flush()
+    monkeypatch.setattr(BrokerFile, "trim", slow)
+    subscriber.settle(subscriber.got[0])
+    log._retention._retain()
+    assert log._groups._busy
+    await asyncio.sleep(0.05)  # longer than settles wait for company
+    assert len(log._groups.pending)
+    runs.set()
+    await until(lambda: not len(log._groups.pending) and not log._groups._busy)
