@@ -19,7 +19,8 @@ from dataplane.clock import Clock
 
 log = logging.getLogger(__name__)
 
-KEEP_S = 1.0  # between looks
+KEEP_S = 1.0  # between looks while something is appended or goes; then twice as long each time, up to
+KEEP_MAX_S = 60.0
 SWEEP_S = 5.0  # between writing down how far triggers are that match nothing
 BUSY_S = 0.02  # a group runs: look again
 QUOTA_EARLY = 0.9  # of the quota: settled records go, however young
@@ -37,19 +38,28 @@ class Retention:
         self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
+        self._wait_s = KEEP_S
         self._swept_at = self._loop.time()
         groups.grew = self.soon
         groups.more_room = self.now
 
-    def soon(self, in_s: float = KEEP_S) -> None:
-        if self._timer is None and not self._groups.closed:
-            self._timer = self._loop.call_later(in_s, self._retain)
+    def soon(self) -> None:
+        """Something was appended, or the settings are others."""
+        self._wait_s = KEEP_S
+        self._look(KEEP_S)
 
     def now(self) -> None:
+        self._look(0.0)
+
+    def _look(self, in_s: float) -> None:
+        """In so many seconds at the latest."""
+        at = self._loop.time() + in_s
         if self._timer is not None:
+            if self._timer.when() <= at:
+                return
             self._timer.cancel()
-            self._timer = None
-        self.soon(0.0)
+        if not self._groups.closed:
+            self._timer = self._loop.call_at(at, self._retain)
 
     def close(self) -> None:
         if self._timer is not None:
@@ -67,7 +77,7 @@ class Retention:
         if early and groups.held.held_bytes > early:
             bytes_max = min(bytes_max or early, early // 2)
         if not groups.alone(lambda: self._trim(old, bytes_max), self._trimmed):
-            self.soon(BUSY_S)
+            self._look(BUSY_S)
 
     def _trim(self, old: float, bytes_max: int) -> tuple[Held, bool]:
         """On the writer thread."""
@@ -87,16 +97,19 @@ class Retention:
     def _trimmed(self, outcome: tuple[Held, bool] | Exception) -> None:
         if isinstance(outcome, Exception):
             log.warning("store_trim_failed broker=%s error=%s", self._broker, outcome)
-            self.soon(SWEEP_S)
+            self._look(SWEEP_S)
             return
-        self._groups.held, more = outcome
+        held, more = outcome
+        went = held.first > self._groups.held.first
+        self._groups.held = held
         tail = self._tail
-        while tail.first < min(outcome[0].first, tail.next):
+        while tail.first < min(held.first, tail.next):
             tail.drop_first()
+        self._wait_s = KEEP_S if went else min(2 * self._wait_s, KEEP_MAX_S)
         if more:
             self.now()
-        elif len(self._groups.pending) or outcome[0].next - outcome[0].first > 1:
-            self.soon()
+        elif held.next - held.first > 1:
+            self._look(self._wait_s)
 
     def _sweep(self) -> None:
         """Triggers that matched nothing for a while: retention and the next start must know how far they are."""
