@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from broker.ingress import PATHS_MAX
 from dataplane.errors import StoreFault, StoreFull, StoreUnavailable
 from dataplane.net.closing import will_reset
 
@@ -520,3 +521,23 @@ async def test_many_types_do_not_make_many_series(world):
     for number in range(40):
         await client.posted(headers=CE.replace("ce-type: t", f"ce-type: t{number}"))
     assert here.registry.render().count("kn_eventing_dispatch_duration_seconds_count{") == 21
+
+
+async def test_the_time_to_durable_is_counted_per_type_and_has_no_trigger(world):
+    here = await world()
+    await (await here.client()).posted()
+    labels = 'kn_broker_name="b",kn_broker_namespace="ns",kn_trigger_name="",kn_trigger_namespace="",cloudevents_type="t",http_response_status_code="202"'
+    assert here.counted(f"kn_eventing_dispatch_duration_seconds_count{{{labels}}}") == 1
+    assert 0 < here.counted(f"kn_eventing_dispatch_duration_seconds_sum{{{labels}}}") < 60
+
+
+async def test_paths_are_remembered_within_a_bound(world):
+    here = await world()
+    client = await here.client()
+    for first in range(0, PATHS_MAX + 100, 50):
+        for number in range(first, first + 50):
+            client.post(path=f"/ns/other-{number}")
+        assert {(await client.answer()).status for _ in range(50)} == {404}
+    await client.posted(path=f"/ns/{'x' * 300}")
+    assert len(here.ingress._paths) == PATHS_MAX
+    assert (await client.posted()).status == 202
