@@ -25,6 +25,7 @@ def command() -> None:
     dataplane events parked trigger/billing           # what was given up
     dataplane events redrive trigger/billing          # … and try it again
     dataplane events replay trigger/billing --from earliest
+    dataplane events scrub                            # are the files sound?
     """
 
 
@@ -191,6 +192,40 @@ def replay(trigger: str, start: str, namespace: str, data: Path) -> int:
     _client(data).post(_path("triggers", _name(trigger, "Trigger"), namespace, "replay"), {"start": start})
     click.echo(f"trigger {_name(trigger, 'Trigger')} reads from {start}")
     return 0
+
+
+@command.command()
+@click.argument("broker", required=False)
+@namespace_option
+@data_option
+def scrub(broker: str | None, namespace: str, data: Path) -> int:
+    """Read every event that SQLite keeps of BROKER (default: of all) and say which are damaged.
+
+    Looks at the files in DIR, whether an instance runs or not, and changes nothing. Exit code 1 when something is.
+    """
+    from broker.store.sqlite.scrub import scrub as look
+    from dataplane.errors import StoreFault
+    from launch.instance import Failure
+
+    folder = data / "events"
+    one = f"{namespace}/{_name(broker, 'Broker')}.db" if broker else "*/*.db"
+    paths = sorted(folder.glob(one))
+    if not paths:
+        raise Failure(f"no events in {folder / one}; name a broker that SQLite keeps, or the --data of its instance")
+    sound = True
+    for path in paths:
+        try:
+            found = look(path)
+        except StoreFault as fault:
+            raise Failure(str(fault)) from None
+        sound = sound and not found.damaged and not found.structure
+        name = f"{path.parent.name}/{path.stem}"
+        click.echo(f"{name}: {found.records} records, {found.letters} letters, {len(found.damaged)} damaged")
+        for what, why in found.damaged:
+            click.echo(f"  {what}: {why}")
+        for line in found.structure:
+            click.echo(f"  file: {line}")
+    return 0 if sound else 1
 
 
 def _client(data: Path) -> "Client":

@@ -6,11 +6,14 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from broker.store.contract import LogSettings
 from broker.store.sqlite.files import PAGE_BYTES
 from broker.store.sqlite.scrub import scrub
 from dataplane.telemetry.metrics import Registry
+from launch.cli import cli
+from launch.instance import Failure
 from tests.eventstore import EARLIEST, Subscriber, append, record, settling, subscribe, until
 
 COUNT = 200
@@ -130,3 +133,16 @@ def test_scrub_says_that_a_sound_file_is_sound(tmp_path: Path) -> None:
     file.write(Group([Appending(rows, ())], [], {}, [], [], 1.0, 0.0))
     assert scrub(tmp_path / "x" / "b.db") == (2500, 0, [], [])
     file.close()
+
+
+async def test_BR_05_the_command_names_what_is_damaged_and_exits_with_1(make_store) -> None:
+    path = await filled(make_store)
+    data = path.parents[2]
+    sound = CliRunner().invoke(cli, ["events", "scrub", "--data", str(data)], standalone_mode=False)
+    assert (sound.return_value, sound.output) == (0, "default/default: 200 records, 1 letters, 0 damaged\n")
+    flip(path, path.read_bytes().index(b"payload of e77 ") + 30)
+    found = CliRunner().invoke(cli, ["events", "scrub", "broker/default", "--data", str(data)], standalone_mode=False)
+    assert found.return_value == 1
+    assert "1 damaged\n  record 78: the checksum of position 78 does not hold" in found.output
+    missing = CliRunner().invoke(cli, ["events", "scrub", "broker/nobody", "--data", str(data)], standalone_mode=False)
+    assert isinstance(missing.exception, Failure)
