@@ -15,8 +15,6 @@ Source: spec/eventing.md §11, §28; store/contract.py.
 """
 
 import asyncio
-import heapq
-import itertools
 import logging
 import math
 from collections import deque
@@ -31,6 +29,7 @@ from aiokafka.structs import ConsumerRecord
 
 from broker.store.contract import Consumer, Delivery, Done, Failure, Kept, Lag, Letter, Record, Start
 from broker.store.kafka.kept import Entry, Note
+from broker.store.kafka.late import Handed, Late
 from broker.store.kafka.letters import Letters, written
 from broker.store.kafka.membership import Membership
 from broker.store.kafka.partition import Partition
@@ -47,22 +46,6 @@ AGAIN_S = 1.0  # after Kafka did not take what ends a delivery, or did not give 
 SEEK_OVER = 1000  # settled offsets in a row that are cheaper to seek over than to read
 
 log = logging.getLogger(__name__)
-
-
-class Handed(Delivery):
-    """From a partition at an offset; or, partition None, from the kept topic under its position."""
-
-    __slots__ = ("offset", "partition")
-
-    def __init__(
-        self, record: Record, position: str, partition: Partition | None, offset: int, attempt: int, due_at: float
-    ) -> None:
-        self.record = record
-        self.position = position
-        self.partition = partition
-        self.offset = offset
-        self.attempt = attempt
-        self.due_at = due_at
 
 
 class _Chunk:
@@ -90,12 +73,8 @@ class KafkaSubscription(Follower):
         self._behind: set[int] = set()  # partitions that are read through the membership
         self._wanted = asyncio.Event()
         self._closed = False
-        # (monotonic due, tie, a delivery or the key of an entry of the kept topic); due ones without room stand
-        # in `_ready`.
-        self._schedule: list[tuple[float, int, Handed | str]] = []
-        self._ready: deque[Handed] = deque()
-        self._tie = itertools.count()
-        self._timer: asyncio.TimerHandle | None = None
+        self._late = Late(kafka_log.clock, self._due)
+        self._ready: deque[Handed] = deque()  # due, and there was no room
         self._kept_out: set[str] = set()  # keys that are with the consumer
         self._pumping = False
         self.membership = Membership(kafka_log, self, group)
@@ -136,7 +115,12 @@ class KafkaSubscription(Follower):
             if not keep:
                 self._kept_out.discard(handed.position)
                 self.membership.ended.set()
-            self._keep(handed, "scheduled", attempt=attempt, due_at=due_at)
+
+            def written(fault: StoreFault | None) -> None:
+                if fault is not None:
+                    self._rearm(handed.position)
+
+            self._keep(handed, "scheduled", attempt=attempt, due_at=due_at, done=written)
             return
         if not partition.again(handed.offset, attempt, due_at):
             return
@@ -148,7 +132,7 @@ class KafkaSubscription(Follower):
         if due_at - self._log.clock.wall() > HOLD_S:
             self._hold(again)
         else:
-            self._arm(due_at, again)
+            self._late.arm(again, due_at)
 
     def park(self, delivery: Delivery, failure: Failure, kept: Kept = "parked") -> None:
         handed = cast(Handed, delivery)
@@ -167,8 +151,10 @@ class KafkaSubscription(Follower):
             if fault is None:
                 if partition is not None:
                     partition.settle(handed.offset)
-            elif not self._closed:  # it is not lost: it comes again
-                self._arm(self._log.clock.wall() + AGAIN_S, handed if partition is not None else handed.position)
+            elif partition is not None:  # it is not lost: it comes again
+                self._late.arm(handed, self._log.clock.wall() + AGAIN_S)
+            else:
+                self._rearm(handed.position)
 
         self._keep(handed, kept, failure=failure, done=written)
 
@@ -186,11 +172,10 @@ class KafkaSubscription(Follower):
             oldest = min(oldest, min((at for at in partition.progress.open.values() if at), default=oldest))
         for chunk in self._buffer:
             oldest = min(oldest, chunk.items[chunk.at][1].arrived_at)
-        mine = sum(isinstance(one, Handed) for _, _, one in self._schedule)
         return Lag(
             waiting=waiting,
             in_flight=self.out,
-            scheduled=mine + max(0, scheduled - len(self._kept_out)),
+            scheduled=self._late.handed() + max(0, scheduled - len(self._kept_out)),
             parked=parked,
             dead_lettered=dead_lettered,
             oldest_at=0.0 if math.isinf(oldest) else oldest,
@@ -218,8 +203,7 @@ class KafkaSubscription(Follower):
             return
         self._closed = True
         self._log.left(self)
-        if self._timer is not None:
-            self._timer.cancel()
+        self._late.close()
         await self.membership.close(leave=leave)
         await self._tasks.close()
 
@@ -260,9 +244,9 @@ class KafkaSubscription(Follower):
         self._wanted.set()
 
     def fenced(self) -> None:
-        self._ready = deque(handed for handed in self._ready if _alive(handed))
-        self._schedule = [one for one in self._schedule if isinstance(one[2], Handed) and _alive(one[2])]
-        heapq.heapify(self._schedule)
+        self._kept_out.difference_update(handed.position for handed in self._ready if handed.partition is None)
+        self._ready = deque(handed for handed in self._ready if handed.alive)
+        self._late.fence()
         if not self.partitions and not self.membership.owns_kept:
             self._kept_out.clear()
 
@@ -355,7 +339,7 @@ class KafkaSubscription(Follower):
                     self._hold(handed)
                     continue
                 if wait_s > 0:
-                    self._arm(due_at, handed)
+                    self._late.arm(handed, due_at)
                     continue
                 handed.due_at = 0.0
             partition.out += 1
@@ -420,53 +404,42 @@ class KafkaSubscription(Follower):
     def scheduled(self, entry: Entry) -> None:
         """An entry of the kept topic, if it is ours to deliver. One that is replaced meanwhile is left out when due."""
         if self._is_free(entry.key) and not self._closed:
-            self._arm(entry.due_at, entry.key)
+            self._late.arm(entry, entry.due_at)
 
-    def _arm(self, due_at: float, what: Handed | str) -> None:
-        due = self._loop.time() + max(0.0, due_at - self._log.clock.wall())
-        heapq.heappush(self._schedule, (due, next(self._tie), what))
-        if self._schedule[0][2] is what:
-            if self._timer is not None:
-                self._timer.cancel()
-            self._timer = self._loop.call_at(due, self._due)
+    def _rearm(self, key: str) -> None:
+        """Kafka did not take what was to end this entry: it comes again."""
+        entry = self._log.kept.entry(self.consumer.key, key)
+        if entry is not None and not self._closed:
+            self._late.arm(entry, self._log.clock.wall() + AGAIN_S)
 
-    def _due(self) -> None:
-        self._timer = None
-        now = self._loop.time()
-        keys: list[str] = []
-        while self._schedule and self._schedule[0][0] <= now:
-            what = heapq.heappop(self._schedule)[2]
-            if isinstance(what, str):
-                keys.append(what)
-            elif _alive(what):
+    def _due(self, found: list[Handed | Entry]) -> None:
+        entries: list[Entry] = []
+        for what in found:
+            if isinstance(what, Entry):
+                entries.append(what)
+            elif what.alive:
                 what.due_at = 0.0
                 self._ready.append(what)
-        if self._schedule:
-            self._timer = self._loop.call_at(self._schedule[0][0], self._due)
-        if keys and not self._closed:
-            self._tasks.spawn(self._fetch_kept(keys), "kept")
+        if entries:
+            self._tasks.spawn(self._fetch_kept(entries), "kept")
         self.more()
 
-    async def _fetch_kept(self, keys: list[str]) -> None:
+    async def _fetch_kept(self, entries: list[Entry]) -> None:
         """Deliver entries whose time has come, a slice at a time: memory holds no more than that."""
-        kept = self._log.kept
-        for at in range(0, len(keys), FETCH_RECORDS):
-            now = self._log.clock.wall()
-            current: list[Entry] = []
-            for key in keys[at : at + FETCH_RECORDS]:
-                entry = kept.entry(self.consumer.key, key)
-                if entry is not None and entry.state == "scheduled" and entry.due_at <= now and self._is_free(key):
-                    current.append(entry)
+        kept, trigger = self._log.kept, self.consumer.key
+        for at in range(0, len(entries), FETCH_RECORDS):
+            some = entries[at : at + FETCH_RECORDS]
+            current = [entry for entry in some if self._is_free(entry.key) and kept.entry(trigger, entry.key) == entry]
             try:
                 found = await kept.fetch(current)
             except StoreUnavailable as fault:
                 log.warning("kept_not_fetched group=%s error=%s", self.group, fault)
                 for entry in current:
-                    self._arm(now + AGAIN_S, entry.key)
+                    self._late.arm(entry, self._log.clock.wall() + AGAIN_S)
                 continue
             for one in found:
                 key = one.entry.key
-                if self._is_free(key) and kept.entry(self.consumer.key, key) == one.entry:
+                if self._is_free(key) and kept.entry(trigger, key) == one.entry:
                     self._kept_out.add(key)
                     self._ready.append(Handed(one.record, key, None, 0, one.entry.attempt, 0.0))
             self.more()
@@ -486,7 +459,7 @@ class KafkaSubscription(Follower):
             if fault is None:
                 partition.settle(offset)
             elif partition.alive:
-                self._arm(handed.due_at, handed)
+                self._late.arm(handed, handed.due_at)
 
         self._keep(handed, "scheduled", attempt=handed.attempt, due_at=handed.due_at, done=written)
 
@@ -498,7 +471,7 @@ class KafkaSubscription(Follower):
         attempt: int = 1,
         due_at: float = 0.0,
         failure: Failure | None = None,
-        done: Done | None = None,
+        done: Done,
     ) -> None:
         note = Note(
             trigger=self.consumer.key,
@@ -509,13 +482,20 @@ class KafkaSubscription(Follower):
             due_at=due_at,
             failure=failure,
         )
-        self._log.kept.put(note, handed.record, done or _nobody)
+        self._log.kept.put(note, handed.record, done)
 
     def _end_kept(self, key: str) -> None:
         if key in self._kept_out:
             self._kept_out.discard(key)
             self.membership.ended.set()
-            self._log.kept.drop(self.consumer.key, key, _nobody)
+            self._drop_kept(key)
+
+    def _drop_kept(self, key: str) -> None:
+        def written(fault: StoreFault | None) -> None:
+            if fault is not None and not self._closed:
+                self._loop.call_later(AGAIN_S, self._drop_kept, key)
+
+        self._log.kept.drop(self.consumer.key, key, written)
 
     def _ended_at(self, partition: Partition) -> None:
         partition.out -= 1
@@ -545,10 +525,6 @@ class KafkaSubscription(Follower):
             self._wanted.set()
 
 
-def _alive(handed: Handed) -> bool:
-    return handed.partition is not None and handed.partition.alive
-
-
 def _interest(interest: tuple[str, str] | None) -> tuple[str, bytes | None]:
     if interest is None or interest[0] == "datacontenttype":
         return "", None
@@ -561,8 +537,3 @@ def _other(headers: Sequence[tuple[str, bytes]], header: str, wanted: bytes) -> 
         if name == header:
             return content != wanted
     return False
-
-
-def _nobody(fault: StoreFault | None) -> None:
-    if fault is not None:
-        log.warning("kept_not_written error=%s", fault)
