@@ -156,7 +156,10 @@ class ControlPlane:
         self._socket = socket
         await socket.send_str(json.dumps({**self.view, "base": -1}))
         async for message in socket:
-            generation = json.loads(message.data)["applied"]
+            said = json.loads(message.data)
+            if "applied" not in said:
+                continue  # which pods are at work: nothing to this control plane
+            generation = said["applied"]
             self.follower.set()
             if (waiter := self._applied.get(generation)) is not None:
                 waiter.set_result(time.perf_counter())
