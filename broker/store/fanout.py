@@ -8,8 +8,8 @@ from the tail in memory or, older, from the store, until it has reached the head
 before anything new. A record with a time of its own (`not_before`) is put on the trigger's schedule instead of being
 handed over; an ordered consumer gets it at once with `due_at` set, because it alone knows what may not overtake what.
 
-Bounds: one timer; one read per trigger at a time; SLICE records per trigger and turn; read-ahead of all triggers
-together BUFFER_BYTES_MAX.
+Bounds: one timer; one read per trigger at a time; SLICE records per trigger and turn; TURN_MAX deliveries per turn and
+FEED_MAX per commit, so the loop lives; read-ahead of all triggers together BUFFER_BYTES_MAX.
 
 Cost: one match per record; per delivery one object and one list append (loadtests/results: event_store).
 Source: spec/eventing.md §29; performance.md P10; reliability.md BR-12, BR-16, BR-24.
@@ -30,6 +30,8 @@ from dataplane.clock import Clock
 
 SLICE = 64  # records looked at per trigger and turn
 PLACES_PER_TURN = 16
+TURN_MAX = 256  # deliveries, about, before the loop does something else: each of them is a request that begins
+FEED_MAX = 1024  # deliveries of one commit; who would get more is behind, and gets them in turns
 FETCH_MAX = 256
 BUFFER_BYTES_MAX = 32 * 1024 * 1024
 AGAIN_S = 1.0  # after a read that failed
@@ -63,6 +65,7 @@ class Fanout:
         """These records became durable at `first`, `first` + 1, …; they are in the tail as far as it reaches."""
         match = self._index.match
         touched: list[Place] = []
+        left = FEED_MAX
         wall_s = 0.0
         for position, record in enumerate(records, first):
             text = ""
@@ -79,12 +82,15 @@ class Fanout:
                         self._delay(place, position, record)
                         continue
                 progress = place.progress
-                if place.room <= 0:
+                if place.room <= 0 or left <= 0:
                     progress.skip(position)
                     place.next_at = record.arrived_at
                     place.behind = True
+                    if place.room > 0:
+                        self.enqueue(place)
                     continue
                 place.room -= 1
+                left -= 1
                 progress.next = position + 1
                 progress.open[position] = record.arrived_at
                 text = text or str(position)
@@ -162,31 +168,39 @@ class Fanout:
     # turns
 
     def _turn(self) -> None:
+        served = 0
         for _ in range(min(PLACES_PER_TURN, len(self._ready))):
             place = self._ready.popleft()
             place.queued = False
             if not place.closed and not place.fetching:
-                self._serve(place)
+                served += self._serve(place)
+                if served >= TURN_MAX:
+                    break
         if self._ready and not self._paused:
             self._loop.call_soon(self._turn)
         else:
             self._turning = False
 
-    def _serve(self, place: Place) -> None:
-        room = place.consumer.room()
+    def _serve(self, place: Place) -> int:
+        """A slice of what this trigger may have. How many deliveries that was."""
+        space = place.consumer.room()
+        room = min(space, SLICE)
         if room > 0:
             room = self._serve_again(place, room)
         if room > 0 and place.behind and not place.again and not place.fetching:
-            room = self._serve_new(place, room)
+            self._serve_new(place, room)
         schedule = place.schedule
         if not schedule.waiting and schedule.beyond and not place.fetching:
             self._read_on(place)
         place.starved = schedule.next_due() <= self._loop.time()
         if not place.starved:
             self._arm(place)
+        served = len(place.batch)
+        more = space > served and (place.behind or bool(place.again) or place.starved)
         self._deliver(place)
-        if room > 0 and (place.behind or place.again or place.starved) and not place.fetching and not place.closed:
+        if more and not place.fetching and not place.closed:
             self.enqueue(place)
+        return served
 
     def _serve_again(self, place: Place, room: int) -> int:
         again = place.again
@@ -219,7 +233,7 @@ class Fanout:
             del place.fetched[key]
         return found
 
-    def _serve_new(self, place: Place, room: int) -> int:
+    def _serve_new(self, place: Place, room: int) -> None:
         progress, buffer, tail = place.progress, place.buffer, self._tail
         matches = place.consumer.matches
         wall_s = self._clock.wall()
@@ -257,7 +271,6 @@ class Fanout:
                 place.batch.append(Handed(record, str(position), position, 1, due_at, False))
         if place.behind and self._buffered > BUFFER_BYTES_MAX:
             self._forget_buffer(place)
-        return room
 
     def _deliver(self, place: Place) -> None:
         batch = place.batch

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 
+from broker.store import fanout
 from broker.store.contract import Delivery, LogSettings, Record, Start
 from broker.store.fanout import SLICE
 from broker.store.memory import MemoryLog, MemoryStore
@@ -186,5 +187,29 @@ def test_nothing_per_event_makes_a_task_or_a_timer() -> None:
             place.more()
         assert len(asyncio.all_tasks()) == tasks
         assert len(loop._scheduled) <= timers + 1
+
+    run(scenario)
+
+
+def test_a_commit_for_many_triggers_is_handed_over_in_turns(monkeypatch) -> None:
+    """A hundred records for a hundred triggers are ten thousand requests: the loop must live meanwhile."""
+    monkeypatch.setattr(fanout, "FEED_MAX", 50)
+    monkeypatch.setattr(fanout, "TURN_MAX", 20)
+
+    async def scenario(loop, log: MemoryLog) -> None:
+        many = [Consumer(f"c{i}") for i in range(40)]
+        for consumer in many:
+            await log.subscribe(consumer, Start())
+        append(log, *[record(f"e{i}") for i in range(100)])
+        before = most = 0
+        for _ in range(2000):
+            await asyncio.sleep(0)
+            now = sum(len(consumer.got) for consumer in many)
+            most = max(most, now - before)
+            before = now
+            if now == 4000:
+                break
+        assert all(consumer.ids == [f"e{i}" for i in range(100)] for consumer in many)
+        assert most <= 50 + 20 + SLICE
 
     run(scenario)
