@@ -22,13 +22,14 @@ from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from broker.store.contract import Delivery, Record
+from broker.store.contract import Delivery
 from broker.store.redis.connect import Argument, Reply, pack
 from broker.store.redis.faults import GroupLost
-from broker.store.redis.keys import AGAIN, Place, entry_id, group, place, position
+from broker.store.redis.handed import Handed
+from broker.store.redis.keys import AGAIN, Place, entry_id, group, place
 from broker.store.redis.link import Operation
 from broker.store.redis.scripts import CLAIM
-from broker.store.redis.tail import Entry, Pace, entries_of, origin
+from broker.store.redis.tail import Entry, Pace, entries_of
 from dataplane.errors import StoreFault
 
 if TYPE_CHECKING:
@@ -41,28 +42,6 @@ MATCHED_MAX = 512
 MATCHED_BYTES = 4 * 1024 * 1024
 BUFFERED_BYTES = 32 * 1024 * 1024
 AGAIN_S = 0.5  # after something Redis refused
-
-
-class Handed(Delivery):
-    """entry: its id in the stream. noted: its member in the set `noted` while an ordered consumer holds on to it.
-
-    epoch: of the cursor when it was handed over; the group was lost in between when it is another one now.
-    """
-
-    __slots__ = ("cursor", "entry", "epoch", "noted")
-
-    def __init__(
-        self, cursor: Cursor, entry: bytes, record: Record, fields: Sequence[bytes] = (), attempt: int = 1
-    ) -> None:
-        """fields: as read, when it may be a redriven letter: that keeps the position it had on the log."""
-        self.record = record
-        self.position = origin(fields) or position(cursor.shard, entry)
-        self.attempt = attempt
-        self.due_at = 0.0
-        self.cursor = cursor
-        self.entry = entry
-        self.epoch = cursor.epoch
-        self.noted = b""
 
 
 class Cursor:

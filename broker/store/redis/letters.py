@@ -25,7 +25,7 @@ from broker.store.redis.scripts import REDRIVE
 from dataplane.errors import StoreFault
 
 if TYPE_CHECKING:
-    from broker.store.redis.cursor import Handed
+    from broker.store.redis.handed import Handed
     from broker.store.redis.log import RedisLog
     from broker.store.redis.subscription import RedisSubscription
 

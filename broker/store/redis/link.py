@@ -300,6 +300,3 @@ def _info(reply: Reply) -> Mapping[str, str]:
 def _pairs(reply: Reply) -> Mapping[str, str]:
     words = [word.decode(errors="replace") for word in reply if isinstance(word, bytes)]
     return dict(zip(words[::2], words[1::2], strict=False))
-
-
-__all__ = ["Link", "Operation", "Reply", "Then"]

@@ -228,6 +228,7 @@ class RedisLog:
 
     def look_again(self, subscription: RedisSubscription) -> None:
         """Its groups may be gone, or somewhere else."""
+        subscription.takeover.hold()
         if subscription.key not in self._looking:
             self._looking.add(subscription.key)
             self._tasks.spawn(self._look_again(subscription), f"again.{subscription.key}")

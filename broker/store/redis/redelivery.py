@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 
 from broker.store.contract import Delivery
 from broker.store.redis.connect import Reply
-from broker.store.redis.cursor import Handed
 from broker.store.redis.flat import unflatten
+from broker.store.redis.handed import Handed
 from broker.store.redis.keys import AGAIN
 from broker.store.redis.scripts import KEEP, LATER, TAKE_DUE
 from dataplane.errors import StoreFault

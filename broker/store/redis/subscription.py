@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING
 
 from broker.store.contract import Consumer, Delivery, Done, Failure, Kept, Lag, Letter, Record, Start
 from broker.store.redis.connect import Reply
-from broker.store.redis.cursor import Cursor, Handed
+from broker.store.redis.cursor import Cursor
+from broker.store.redis.handed import Handed
 from broker.store.redis.keys import AGAIN, Keys, group
 from broker.store.redis.letters import Letters
 from broker.store.redis.link import Link

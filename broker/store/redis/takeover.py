@@ -17,9 +17,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from broker.store.contract import Failure
-from broker.store.redis.cursor import Cursor, Handed
+from broker.store.redis.cursor import Cursor
 from broker.store.redis.faults import GroupLost
 from broker.store.redis.flat import unflatten
+from broker.store.redis.handed import Handed
 from broker.store.redis.keys import AGAIN
 from broker.store.redis.scripts import LEASE, RECLAIM
 
@@ -40,11 +41,16 @@ class Takeover:
         self._subscription = subscription
         self._crashes = subscription.keys.crashes(subscription.key)
         self._one = asyncio.Lock()
+        self._owning = asyncio.Lock()
 
     # ---- leases ----
 
     async def own(self, cursor: Cursor, dead: Sequence[str] = ()) -> None:
         """Make sure that this cursor may work, or try to; what a dead worker holds is free. Raises StoreFault."""
+        async with self._owning:
+            await self._own(cursor, dead)
+
+    async def _own(self, cursor: Cursor, dead: Sequence[str]) -> None:
         subscription = self._subscription
         if not subscription.ordered:
             cursor.owner = True
@@ -61,10 +67,11 @@ class Takeover:
         cursor.owner_until = asked + lease_s
         if cursor.owner and fence == cursor.fence:
             return
+        if fence != cursor.fence:
+            cursor.out.clear()  # of an ownership that ended: it comes again
+            cursor.backlog.clear()
         cursor.fence = fence
         await subscription.find(cursor)
-        cursor.out.clear()  # of an ownership that ended: it comes again
-        cursor.backlog.clear()
         await self.pending(cursor, "", 0)
         cursor.owner = True
         subscription.more()
@@ -82,6 +89,12 @@ class Takeover:
         cursor.stop()
         cursor.fence = ""
         log.warning("redis_lease_lost trigger=%s shard=%d", self._subscription.name, cursor.shard)
+
+    def hold(self) -> None:
+        """An ordered trigger hands over nothing new before it knows what is pending: order is at stake."""
+        if self._subscription.ordered:
+            for cursor in self._subscription.cursors:
+                cursor.owner = False
 
     # ---- pending ----
 
