@@ -250,13 +250,15 @@ def main(arguments: list[str]) -> int:
         print(jars())
         return 0
     if len(arguments) == 2 and arguments[0] == "run":
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         server = Server(CACHE / f"run-{arguments[1]}", port=int(arguments[1]))
         shutil.rmtree(server.directory, ignore_errors=True)
         server.start()
         print(f"ready {server.bootstrap}", flush=True)
         with contextlib.suppress(KeyboardInterrupt):
             signal.pause()
-        server.stop()
+        server.kill()
+        shutil.rmtree(server.directory, ignore_errors=True)
         return 0
     print((__doc__ or "").split("\n\n")[1], file=sys.stderr)
     return 2
