@@ -11,6 +11,7 @@ COPY gateway gateway
 COPY activator activator
 COPY queueproxy queueproxy
 COPY autoscaler autoscaler
+COPY broker broker
 COPY controlplane controlplane
 COPY launch launch
 # Bytecode is the cold start: pip compiles what it installs, compileall makes sure of it.
@@ -27,6 +28,6 @@ ENV PATH=/opt/dataplane/bin:$PATH DATAPLANE_DATA=/data
 WORKDIR /data
 USER 65532:65532
 STOPSIGNAL SIGTERM
-EXPOSE 8080 8001
+EXPOSE 8080 8001 8082
 ENTRYPOINT ["dataplane"]
 CMD ["--help"]
