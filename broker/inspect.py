@@ -25,8 +25,10 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from broker.journal import Fact, Journal
-from broker.service import BrokerService, Running, start_of
+from broker.keep import Running
+from broker.service import BrokerService
 from broker.store.contract import EventLog, Letter, Record, Start, Stored
+from broker.wanted import start_of
 from dataplane.clock import rfc3339_micro
 from dataplane.errors import StoreFault
 

@@ -20,8 +20,9 @@ from broker.dispatcher import TriggerConsumer
 from broker.ingress import Ingress
 from broker.inspect import Inspect
 from broker.journal import Journal
+from broker.keep import Runner
 from broker.meters import DeliveryMeters
-from broker.service import BrokerService, Runner
+from broker.service import BrokerService
 from broker.settings import BrokerSettings
 from broker.store.contract import EventStore
 from dataplane.net.engine import Engine

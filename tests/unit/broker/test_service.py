@@ -6,14 +6,14 @@ from collections.abc import Callable
 import pytest
 from msgspec.structs import replace
 
-from broker import service
-from broker.service import BrokerService, log_settings, resolved, start_of
+from broker import keep
+from broker.service import BrokerService
 from broker.settings import BrokerSettings
 from broker.store.contract import LogSettings, Start
 from dataplane.errors import ConfigFault, StoreUnavailable
 from dataplane.policy.filters import compile_filters
 from dataplane.resources.snapshot import Snapshot, difference, full
-from dataplane.resources.triggers import Broker, DeliveryPolicy, Reported, Target, Trigger
+from dataplane.resources.triggers import Broker, Reported, Target, Trigger
 from dataplane.telemetry.metrics import Registry
 
 
@@ -219,7 +219,7 @@ async def test_a_change_of_one_trigger_costs_nothing_for_the_others(world: World
     world.change(broker(), many)
     await world.until(lambda: world.ready("trigger default/t19"))
     compiled: list[object] = []
-    monkeypatch.setattr(service, "compile_filters", lambda f: compiled.append(f) or compile_filters(f))
+    monkeypatch.setattr(keep, "compile_filters", lambda f: compiled.append(f) or compile_filters(f))
     world.change(broker(), many | trigger("t7", filters=({"exact": {"type": "x"}},)))
     await world.until(lambda: len(world.store.logs["default/b"].subscriptions) == 21)
     assert compiled == [({"exact": {"type": "x"}},)]
@@ -330,36 +330,10 @@ async def test_draining_closes_subscriptions_then_stores(world: World):
     assert world.store.closed
 
 
-def test_a_brokers_own_settings_win_over_those_of_the_process():
-    one = broker(settings={"retention_s": 60.0}, config={"topic": "x"}, secret={"password": "p"})["default/b"]
-    found = log_settings(BrokerSettings(retention_s=1.0, quota_bytes=5), one)
-    assert (found.retention_s, found.quota_bytes, found.config) == (60.0, 5, {"topic": "x", "password": "p"})
-
-
-def test_what_a_delivery_does_not_say_the_process_does():
-    settings = BrokerSettings(timeout_s=7.0, max_backoff_s=9.0)
-    one = trigger(delivery=DeliveryPolicy(timeout_s=0.0, max_backoff_s=0.0, retry=3))["default/t"]
-    assert resolved(one, settings).delivery == DeliveryPolicy(timeout_s=7.0, max_backoff_s=9.0, retry=3)
-    said = trigger(delivery=DeliveryPolicy(timeout_s=1.0, max_backoff_s=2.0))["default/t"]
-    assert resolved(said, settings) is said
-
-
-@pytest.mark.parametrize(
-    ("text", "start"),
-    [
-        ("", Start("latest")),
-        ("latest", Start("latest")),
-        ("earliest", Start("earliest")),
-        ("2026-11-27T06:00:00Z", Start("time", time_s=1795759200.0)),
-        ("17", Start("position", position="17")),
-        ("3/1042", Start("position", position="3/1042")),
-        ("1795759200000-0@0", Start("position", position="1795759200000-0@0")),
-    ],
-)
-def test_a_start_is_a_word_a_time_or_a_position(text: str, start: Start):
-    assert start_of(text) == start
-
-
-def test_a_time_without_a_zone_is_refused():
-    with pytest.raises(ValueError, match="zone"):
-        start_of("2026-11-27T06:00:00")
+async def test_a_broker_deleted_before_it_was_ever_opened_here_goes_with_what_an_earlier_process_kept(world: World):
+    world.store.away = {"default/b"}
+    world.change(broker(), {})
+    await world.until(lambda: "broker default/b" in world.reports)
+    world.change({}, {})
+    world.store.away = set()
+    await world.until(lambda: world.store.deleted == ["default/b"])
