@@ -230,7 +230,7 @@ async def _asked(work: Awaitable[V]) -> V:
     try:
         return await work
     except StoreFault as fault:
-        raise _Refused(503, str(fault) or fault.code) from None
+        raise _Refused(fault.status, str(fault) or fault.code) from None
 
 
 async def _body(request: web.Request, type_: type[V]) -> V:

@@ -37,6 +37,7 @@
     ├── StoreFault                an event store cannot keep its promise now: 503 + Retry-After, nothing was accepted
     │   ├── StoreUnavailable      away, restarting, or too slow
     │   ├── StoreFull             disk, quota or memory
+    │   ├── BadPosition           400  what a person wrote is no position of this log
     │   ├── AppendTimeout         it did not say in time that an event is durable; it may become so
     │   └── EventTooLarge         413  this store takes no event of that size
     └── ConfigFault               found while loading; never raised on the data path
@@ -217,6 +218,12 @@ class StoreUnavailable(StoreFault):
 
 class StoreFull(StoreFault):
     code, retry_after_s = "store_full", 5
+
+
+class BadPosition(StoreFault):
+    """What a person wrote is no position of this log. The message says what one looks like."""
+
+    code, status, retry_after_s = "bad_position", 400, None
 
 
 class AppendTimeout(StoreFault):

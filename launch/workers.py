@@ -119,8 +119,10 @@ def reserved(host: str, port: int) -> socket.socket:
     one = socket.socket(family, socket.SOCK_STREAM)
     try:
         one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if port:  # connections of a process before us may still be in TIME_WAIT there
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         one.bind((host, port))
-    except OSError:
+    except OSError as error:
         one.close()
-        raise
+        raise OSError(error.errno, f"cannot listen on {host}:{port}: {error.strerror}") from None
     return one

@@ -32,7 +32,7 @@ from broker.store.progress import Progress
 from broker.store.schedule import Entry
 from broker.store.tail import Tail, record_bytes
 from dataplane.clock import SYSTEM, Clock
-from dataplane.errors import StoreFault, StoreFull, StoreUnavailable
+from dataplane.errors import BadPosition, StoreFault, StoreFull, StoreUnavailable
 from dataplane.telemetry.metrics import Registry
 
 QUOTA_BYTES = 1024**3
@@ -340,9 +340,9 @@ class MemoryLog:
 
 
 def within(position: str, first: int, next_: int) -> int:
-    """A position that a person wrote, moved into the log. Raises StoreFault for one that is none."""
+    """A position that a person wrote, moved into the log. Raises BadPosition for one that is none."""
     if not (position.isascii() and position.isdigit()):
-        raise StoreFault(f"{position!r} is no position of this log: a whole number from {first} to {next_}")
+        raise BadPosition(f"{position!r} is no position of this log: a whole number from {first} to {next_}")
     return min(max(int(position), first), next_)
 
 

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from launch.client import Client, Object
 
 PREFIX = "/dataplane/v1/eventing"
+ANSWER_MAX = 120  # characters of what a subscriber answered that a table shows
 _output = click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text")
 _kept = click.option("--dead-lettered", is_flag=True, help="Those that a dead-letter sink got, instead of parked ones.")
 
@@ -267,8 +268,14 @@ def _told(fact: "Object") -> str:
 
 def _why(letter: "Object") -> str:
     code = f"HTTP {letter['code']} " if letter["code"] else ""
-    answer = f": {letter['answer']}" if letter["answer"] else ""
+    answer = f": {_short(letter['answer'])}" if letter["answer"] else ""
     return f"{letter['reason']}: {code}{letter['message'] or letter['dest']}{answer}".strip()
+
+
+def _short(text: str) -> str:
+    """One line of a table; `-o json` has all of it."""
+    line = " ".join(text.split())
+    return line if len(line) <= ANSWER_MAX else f"{line[: ANSWER_MAX - 1]}…"
 
 
 def _json(body: object) -> int:

@@ -18,7 +18,7 @@ from broker.store.memory import MemoryStore
 from broker.store.redis.store import RedisStore
 from broker.store.sqlite.store import SqliteStore
 from dataplane.clock import Clock
-from dataplane.errors import StoreFault, StoreFull
+from dataplane.errors import BadPosition, StoreFault, StoreFull
 from dataplane.telemetry.metrics import Registry
 from dataplane.wire.cloudevents import Event
 from tests import redisserver
@@ -747,7 +747,7 @@ async def test_a_new_trigger_starts_where_it_is_told(kit: Kit, log: EventLog, at
 
 
 async def test_a_position_that_is_none_is_refused_with_words(log: EventLog) -> None:
-    with pytest.raises(StoreFault, match="position"):
+    with pytest.raises(BadPosition, match="position"):
         await subscribe(log, settling(), Start("position", position="somewhere"))
 
 

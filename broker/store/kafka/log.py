@@ -26,7 +26,7 @@ from broker.store.kafka.read import KafkaSubscription
 from broker.store.kafka.records import decode, encode
 from broker.store.kafka.tail import Tail
 from dataplane.clock import Clock
-from dataplane.errors import BadEvent, EventTooLarge, StoreFault, StoreUnavailable
+from dataplane.errors import BadEvent, BadPosition, EventTooLarge, StoreFault, StoreUnavailable
 from dataplane.net.tasks import Tasks
 
 REFRESH_S = 30.0  # how soon partitions that were added are written to
@@ -82,7 +82,7 @@ class KafkaLog:
         self._closed = False
 
     async def start(self, message_bytes_max: int) -> None:
-        """Raises StoreFault."""
+        """Raises BadPosition."""
         self._message_bytes_max = message_bytes_max
         self._keyless = self._appender.lane(self.topic.name, None, message_bytes_max)
         self._keyless.acked = self._acked
@@ -268,7 +268,7 @@ class KafkaLog:
             return ends
         for number, offset in given.items():
             if number not in begins:
-                raise StoreFault(f"position {start.position!r} names partition {number}; there are {len(numbers)}")
+                raise BadPosition(f"position {start.position!r} names partition {number}; there are {len(numbers)}")
             at[number] = min(max(offset, begins[number]), ends[number])
         return at
 
@@ -390,7 +390,7 @@ def _positions(text: str) -> dict[int, int]:
     for word in text.split(","):
         number, colon, offset = word.strip().partition(":")
         if not (colon and number.isascii() and number.isdigit() and offset.isascii() and offset.isdigit()):
-            raise StoreFault(f"position {text!r}: PARTITION:OFFSET, or several with commas between, would be right")
+            raise BadPosition(f"position {text!r}: PARTITION:OFFSET, or several with commas between, would be right")
         found[int(number)] = int(offset)
     return found
 

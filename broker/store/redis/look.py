@@ -10,7 +10,7 @@ from broker.store.redis.connect import Reply
 from broker.store.redis.flat import unflatten
 from broker.store.redis.keys import Place, entry_id, parse_position, place, position
 from broker.store.redis.link import Link
-from dataplane.errors import StoreFault
+from dataplane.errors import BadPosition
 
 FIND_STEP, FIND_STEPS = 500, 40
 
@@ -55,7 +55,7 @@ class Look:
         return [one for _, one in found[:limit]]
 
     async def locate(self, start: Start, shard: int) -> str:
-        """The id before the first entry that is wanted. A time is the server's. Raises StoreFault for no position."""
+        """The id before the first entry that is wanted. A time is the server's. Raises BadPosition for no position."""
         if start.at == "earliest":
             return "0-0"
         if start.at == "latest":
@@ -67,7 +67,7 @@ class Look:
             try:
                 where, at = parse_position(start.position)
             except ValueError as error:
-                raise StoreFault(str(error)) from None
+                raise BadPosition(str(error)) from None
             if where != shard:
                 at = at >> 64 << 64
         return entry_id(max(0, at - 1))
