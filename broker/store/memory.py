@@ -249,7 +249,7 @@ class MemoryLog:
         same = [number for number, letter in letters.items() if letter.kept == kept]
         for number in same[: max(0, len(same) - bound)]:
             del letters[number]
-            self._meters.letters_dropped.cell(self.broker, place.name).v += 1
+            self._meters.letters_dropped(self.broker, place.name, 1)
 
     def append_with(self, place: Place, handed: Handed, reply: Record, done: Done) -> None:
         self._push(_Append([reply], done, place, handed))

@@ -3,7 +3,11 @@
 Path: store → [meters] → /metrics.
 """
 
+import logging
+
 from dataplane.telemetry.metrics import Registry
+
+log = logging.getLogger(__name__)
 
 
 class StoreMeters:
@@ -14,7 +18,7 @@ class StoreMeters:
         self.lost = registry.counter(
             "dataplane_broker_lost_total", "records gone before a trigger had them: damage, retention", labels
         )
-        self.letters_dropped = registry.counter(
+        self._letters_dropped = registry.counter(
             "dataplane_broker_letters_dropped_total", "letters beyond the bound; the oldest went", labels
         )
         self.damaged = registry.counter(
@@ -25,3 +29,11 @@ class StoreMeters:
             "events of a (source, id) seen within the window: not kept",
             ("broker",),
         )
+
+    def letters_dropped(self, broker: str, trigger: str, count: int) -> None:
+        """Counted; logged at the first and whenever the count has doubled: at its bound every letter drops one."""
+        cell = self._letters_dropped.cell(broker, trigger)
+        before = int(cell.v)
+        cell.v += count
+        if (before + count).bit_length() > before.bit_length():
+            log.warning("letters_dropped broker=%s trigger=%s so_far=%d", broker, trigger, before + count)

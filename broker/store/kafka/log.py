@@ -255,10 +255,13 @@ class KafkaLog:
         return [group for group in await self.cluster.groups() if group.startswith(prefix)]
 
     async def locate(self, start: Start) -> dict[int, int]:
-        """The first offset to be delivered, by partition. Raises StoreFault."""
+        """The first offset to be delivered, by partition. Raises BadPosition, StoreFault."""
         numbers = list(range(len(self._lanes)))
         time_s = start.time_s if start.at == "time" else None
         given = _positions(start.position) if start.at == "position" else {}
+        for number in given:
+            if number not in numbers:
+                raise BadPosition(f"position {start.position!r} names partition {number}; there are {len(numbers)}")
         if len(given) == 1 and len(numbers) > 1:  # one record: in the other partitions, what came at its time or later
             time_s = await self._arrival(*next(iter(given.items())))
         begins, ends, at = await self.cluster.edges(self.topic.name, numbers, time_s)
@@ -267,8 +270,6 @@ class KafkaLog:
         if start.at == "latest":
             return ends
         for number, offset in given.items():
-            if number not in begins:
-                raise BadPosition(f"position {start.position!r} names partition {number}; there are {len(numbers)}")
             at[number] = min(max(offset, begins[number]), ends[number])
         return at
 
@@ -350,7 +351,7 @@ class KafkaLog:
         """The oldest beyond the bound go, counted."""
         bound = self.settings.parked_max if kept == "parked" else self.settings.dead_lettered_max
         for entry in self.kept.beyond(consumer.key, kept, bound):
-            self.meters.letters_dropped.cell(self.topic.broker, consumer.name).v += 1
+            self.meters.letters_dropped(self.topic.broker, consumer.name, 1)
             self.kept.drop(consumer.key, entry.key, _logged)
 
     async def groups(self) -> list[str]:

@@ -67,8 +67,7 @@ class Letters:
         written, dropped = int(reply[0]), int(reply[1])
         self._count(kept, written - (dropped if written else 0))
         if dropped:
-            cell = self._log.meters.letters_dropped.cell(self._log.broker, self._subscription.name)
-            cell.v += dropped
+            self._log.meters.letters_dropped(self._log.broker, self._subscription.name, dropped)
 
     async def count(self) -> None:
         """Ask Redis."""

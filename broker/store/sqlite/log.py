@@ -188,7 +188,7 @@ class SqliteLog:
         which = 0 if kept == "parked" else 1
         bound = self.settings.parked_max if kept == "parked" else self.settings.dead_lettered_max
         if not bound:
-            self._meters.letters_dropped.cell(self.broker, place.name).v += 1
+            self._meters.letters_dropped(self.broker, place.name, 1)
             return
         self._groups.pending.letters.append(
             LetterRow(place.key, kept, handed.position, encode_failure(failure), encode(handed.record))
@@ -214,7 +214,7 @@ class SqliteLog:
                 counts[which] += beyond
                 return
             counts[which] += beyond - gone
-            self._meters.letters_dropped.cell(self.broker, place.name).v += gone
+            self._meters.letters_dropped(self.broker, place.name, gone)
 
         def order() -> None:
             self._groups.writer.put(functools.partial(self._file.bound_letters, place.key, kept, beyond), done)

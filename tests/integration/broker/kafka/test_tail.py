@@ -2,8 +2,11 @@
 
 import asyncio
 
+import pytest
+
 from broker.store.contract import Start
 from broker.store.kafka import membership, tail
+from dataplane.errors import BadPosition
 from tests.integration.broker.kafka.conftest import EARLIEST, Kafka, Trigger, append, record, until
 
 
@@ -59,6 +62,12 @@ async def test_a_trigger_that_comes_later_or_is_replayed_does_not_disturb_the_ot
     await asyncio.sleep(0.3)
     assert sorted(first.ids) == sorted([f"a{i}" for i in range(50)] + [f"b{i}" for i in range(50)])
     assert sorted(second.ids) == sorted([f"a{i}" for i in range(50)] * 2 + [f"b{i}" for i in range(50)])
+
+
+async def test_a_replay_from_a_partition_that_there_is_not_is_refused_with_words(kafka: Kafka) -> None:
+    trigger = await Trigger("t").on(await kafka.open(partitions=2))
+    with pytest.raises(BadPosition, match="names partition 7; there are 2"):
+        await trigger.subscription.seek(Start("position", position="7:0"))
 
 
 async def test_a_filter_that_changes_holds_at_the_head(kafka: Kafka) -> None:
