@@ -10,8 +10,8 @@ Source: spec/serving.md §8.1–8.5; reliability.md AC-06, AC-08.
 
 import logging
 
-from activator.admission import LABELS, Activator
-from activator.forward import COLD_BUCKETS_S, LABELS_DURATION, Forward
+from activator.admission import Activator
+from activator.forward import Forward, Meters
 from activator.settings import ActivatorSettings
 from dataplane.errors import BadRequest, Draining, NoRoute
 from dataplane.net.engine import Engine
@@ -49,12 +49,7 @@ class ActivatorServer:
         self._fields = from_hop()
         self._snapshot = Snapshot()
         self._draining = False
-        self._duration = engine.registry.histogram(
-            "dataplane_activator_request_duration_seconds", "From arrival at the activator to the end.", LABELS_DURATION
-        )
-        self._cold = engine.registry.histogram(
-            "dataplane_cold_start_duration_seconds", "Wait of requests that found no pod.", LABELS, COLD_BUCKETS_S
-        )
+        self._meters = Meters(engine.registry)
         self._listener = Listener(
             name="activator",
             engine=engine,
@@ -65,10 +60,14 @@ class ActivatorServer:
 
     def apply(self, snapshot: Snapshot, change: Change | None = None) -> None:
         """Which revisions exist; the activator itself is told separately (it may serve others too)."""
-        self._snapshot = snapshot
+        before, self._snapshot = self._snapshot.revisions, snapshot
+        for key in before.keys() - snapshot.revisions.keys():
+            gone = before[key]
+            self._meters.http.forget((gone.namespace, gone.service, gone.configuration, gone.name))
 
     async def listen(self, host: str, port: int) -> tuple[str, int]:
-        return await self._listener.start(host, port)
+        self._meters.address = address = await self._listener.start(host, port)
+        return address
 
     async def drain(self) -> None:
         """Serve what waits until the drain deadline, then hand it back with a retryable mark (AC-06)."""
@@ -102,7 +101,10 @@ class ActivatorServer:
         self._serve(connection, revision)
 
     def _serve(self, connection: ServerConnection, revision: Revision) -> None:
-        Forward(self._engine, connection, self._activator, revision, self._duration, self._cold).start()
+        Forward(self._engine, connection, self._activator, revision, self._meters, self._wanted).start()
+
+    def _wanted(self, revision: str) -> bool:
+        return revision in self._snapshot.revisions
 
     def _probe(self, connection: ServerConnection, asked: bytes, hash_: bytes) -> None:
         if asked == b"activator":

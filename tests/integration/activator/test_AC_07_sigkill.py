@@ -19,7 +19,7 @@ async def test_AC_07_sigkill_of_one_of_two_fails_only_what_was_written_to_it_and
         await asyncio.sleep(1.5)
         assert not load.failed
         for hop in (dying, staying):  # both serve
-            counted = "dataplane_activator_request_duration_seconds_count"
+            counted = "http_server_request_duration_seconds_count"
             assert await asyncio.to_thread(hop.metric, counted, 'status_code="200"') > 100
 
         dying.process.kill()
