@@ -177,11 +177,11 @@ class House:
         head, _, body = whole.partition(b"\r\n\r\n")
         return int(head.split(b" ")[1]) if head else 0, head, body
 
-    def metric(self, name: str) -> float:
-        """Sum of the samples of a metric."""
+    def metric(self, name: str, label: str = "") -> float:
+        """Sum of the samples of a metric, of those with `label` (`name="value"`)."""
         total = 0.0
         for line in self.registry.render().splitlines():
-            if line.startswith((f"{name} ", f"{name}{{")):
+            if line.startswith((f"{name} ", f"{name}{{")) and label in line:
                 total += float(line.rsplit(" ", 1)[1])
         return total
 
