@@ -15,6 +15,8 @@ Source: spec/eventing.md §11.4.
 
 from collections.abc import Iterator
 
+from broker.store.varint import numbers, put
+
 _FORMAT = 1
 
 
@@ -81,10 +83,10 @@ class Progress:
     def encode(self) -> bytes:
         """A format byte, `next`, and the distances between open positions: about a byte for each that is open."""
         out = bytearray((_FORMAT,))
-        _put(out, self.next)
+        put(out, self.next)
         before = 0
         for position in sorted(self.open):
-            _put(out, position - before)
+            put(out, position - before)
             before = position
         return bytes(out)
 
@@ -93,30 +95,13 @@ class Progress:
         """What was open is open again, without notes. Raises ValueError for what `encode` did not write."""
         if not data or data[0] != _FORMAT:
             raise ValueError(f"progress of format {data[:1].hex() or 'none'}; this version reads {_FORMAT}")
-        numbers = _numbers(data)
-        progress = cls(next(numbers, 0))
+        try:
+            low, *distances = list(numbers(data[1:])) or [0]
+        except ValueError as error:
+            raise ValueError(f"progress is damaged: {error}") from None
+        progress = cls(low)
         position = 0
-        for distance in numbers:
+        for distance in distances:
             position += distance
             progress.open[position] = 0.0
         return progress
-
-
-def _put(out: bytearray, number: int) -> None:
-    """Unsigned LEB128."""
-    while number > 0x7F:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    out.append(number)
-
-
-def _numbers(data: bytes) -> Iterator[int]:
-    number = shift = 0
-    for byte in data[1:]:
-        number |= (byte & 0x7F) << shift
-        shift += 7
-        if byte < 0x80:
-            yield number
-            number = shift = 0
-    if shift:
-        raise ValueError("progress ends within a number")

@@ -19,10 +19,10 @@ Source: spec/eventing.md §11.4, §28.4.
 """
 
 import base64
-from collections.abc import Iterator
 from typing import NamedTuple
 
 from broker.store.progress import Progress
+from broker.store.varint import numbers, put
 
 METADATA_CHARS_MAX = 4000
 _FORMAT = "1"
@@ -183,17 +183,17 @@ class Partition:
                 break  # open from before a seek back: it is read again anyway
             noted = len(body)
             known = self.tries.get(offset) or self.holes.get(offset)
-            _put(body, (offset - before) << 1 | (known is not None and known.attempt > 1))
+            put(body, (offset - before) << 1 | (known is not None and known.attempt > 1))
             if known is not None and known.attempt > 1:
-                _put(body, known.attempt)
-                _put(body, int(known.due_at * 10))
+                put(body, known.attempt)
+                put(body, int(known.due_at * 10))
             if len(body) > room:
                 del body[noted:]
                 next_ = offset  # from here on everything comes again
                 break
             before = offset
         whole = bytearray()
-        _put(whole, next_ - low)
+        put(whole, next_ - low)
         return Commit(low, head + base64.b64encode(whole + body).decode())
 
 
@@ -209,32 +209,12 @@ def _decode(commit: Commit) -> tuple[int, dict[int, Try]] | None:
         return None
     holes: dict[int, Try] = {}
     try:
-        numbers = _numbers(base64.b64decode(words[3], validate=True))
-        next_ = commit.offset + next(numbers)
+        found = numbers(base64.b64decode(words[3], validate=True))
+        next_ = commit.offset + next(found)
         at = commit.offset
-        for number in numbers:
+        for number in found:
             at += number >> 1
-            holes[at] = Try(next(numbers), next(numbers) / 10) if number & 1 else FIRST
+            holes[at] = Try(next(found), next(found) / 10) if number & 1 else FIRST
     except (ValueError, StopIteration):
         return None
     return next_, holes
-
-
-def _put(out: bytearray, number: int) -> None:
-    """Unsigned LEB128."""
-    while number > 0x7F:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    out.append(number)
-
-
-def _numbers(data: bytes) -> Iterator[int]:
-    number = shift = 0
-    for byte in data:
-        number |= (byte & 0x7F) << shift
-        shift += 7
-        if byte < 0x80:
-            yield number
-            number = shift = 0
-    if shift:
-        raise ValueError("a number is cut off")
