@@ -123,13 +123,14 @@ class BrokerKeeper:
         pause_s = RETRY_FIRST_S
         while True:
             await self._wait(pause_s if pause_s > RETRY_FIRST_S else None)
+            ending = self._wanted is None  # it may be left while we work towards what was wanted
             try:
                 whole = await self._converge()
             except StoreFault as fault:
                 whole = False
                 self._tell_broker(fault)
             self.tried.set()
-            if whole and self._wanted is None:
+            if whole and ending:
                 self._ended.set()
                 self._on_ended(self)
                 return

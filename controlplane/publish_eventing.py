@@ -41,7 +41,7 @@ class EventingParts:
 
     @property
     def dirty(self) -> bool:
-        return bool(self._dirty_brokers or self._dirty_triggers or self._anew)
+        return bool(self._dirty_brokers or self._dirty_triggers or self._gone or self._anew)
 
     def all(self) -> None:
         for one in self._store.objects(eventing.GROUP, "Broker"):

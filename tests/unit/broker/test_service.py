@@ -53,6 +53,8 @@ class Log:
         self.subscriptions: list[Subscription] = []
         self.forgotten: list[str] = []
         self.refuse = False
+        self.forgets = asyncio.Event()  # cleared: it takes its time
+        self.forgets.set()
 
     async def subscribe(self, consumer: object, start: Start) -> Subscription:
         if self.refuse:
@@ -61,6 +63,7 @@ class Log:
         return self.subscriptions[-1]
 
     async def forget(self, trigger: str) -> None:
+        await self.forgets.wait()
         self.forgotten.append(trigger)
 
 
@@ -258,6 +261,19 @@ async def test_a_deleted_broker_takes_its_events_with_it(world: World):
     world.change({}, {})
     await world.until(lambda: world.store.deleted == ["default/b"])
     assert world.service.log("default/b") is None
+
+
+async def test_a_broker_that_is_deleted_while_its_triggers_are_being_forgotten_takes_its_events_with_it(world: World):
+    world.change(broker(), trigger())
+    await world.until(lambda: world.ready("trigger default/t"))
+    log = world.store.logs["default/b"]
+    log.forgets.clear()
+    world.change(broker(), {})
+    await world.until(lambda: log.subscriptions[0].closed)
+    world.change({}, {})
+    log.forgets.set()
+    await world.until(lambda: world.service._leaving == {})
+    assert world.store.deleted == ["default/b"]
 
 
 async def test_a_broker_made_anew_under_its_name_starts_when_the_old_ones_events_are_gone(world: World):

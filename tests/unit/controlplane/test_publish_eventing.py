@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from controlplane import publish_eventing
 from controlplane.publish import Publisher, merged
 from dataplane.resources.core import ConfigMap, Secret
 from dataplane.resources.eventing import Broker, Trigger
@@ -150,6 +151,16 @@ def test_a_deleted_broker_goes_after_its_triggers(world, published):
     assert (snapshot.brokers, snapshot.triggers) == ({}, {})
     gone = [(change.brokers, change.triggers) for change in published.changes if change.brokers or change.triggers][-1]
     assert gone == ({"default/default": None}, {"default/t": None})
+
+
+def test_a_deleted_broker_goes_when_its_triggers_took_the_whole_turn(world, published, loop, monkeypatch):
+    world.broker()
+    world.trigger()
+    published.turn()
+    key = publish_eventing.broker_key
+    monkeypatch.setattr(publish_eventing, "broker_key", lambda one: (loop.spend(1), key(one))[1])
+    world.delete(Broker, "default")
+    assert published.turn().brokers == {}
 
 
 def test_a_broker_made_anew_is_taken_away_first(world, published):
