@@ -8,6 +8,7 @@ the first that is there wins.
 Source: spec/eventing.md §9.5–9.7, §10, §11.1, §11.5, §11.7, §29.4; docs/triggers.md.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Literal, cast
 
@@ -16,6 +17,7 @@ from dataplane.clock import parse_rfc3339
 from dataplane.resources.eventing import DeliverySpec
 from dataplane.resources.triggers import DeliveryPolicy
 
+PREFIX = "delivery.dataplane.dev/"  # ours: what is not among READERS is a mistake
 ORDER = ("delivery.dataplane.dev/order", "kafka.eventing.knative.dev/delivery.order")
 MAX_IN_FLIGHT = "delivery.dataplane.dev/max-in-flight"
 RATE_LIMIT = "delivery.dataplane.dev/rate-limit"
@@ -26,6 +28,8 @@ MAX_BACKOFF = "delivery.dataplane.dev/max-backoff"
 IN_FLIGHT_MAX = 10_000
 RATE_MAX = 1_000_000.0
 _POSITION_CHARS_MAX = 256
+# As any of the stores writes one: 42 (memory, SQLite), 1764225224123-0@2 (Redis), 0:17,1:4 (Kafka).
+_POSITION = re.compile(r"\d+(-\d+)?(@\d+)?|\d+:\d+( *, *\d+:\d+)*", re.ASCII)
 
 
 def ordered(annotations: Mapping[str, str]) -> bool:
@@ -70,7 +74,7 @@ def start(annotations: Mapping[str, str]) -> str:
             parse_rfc3339(text)
         except ValueError:
             raise ValueError("a time looks like 2026-01-31T12:00:00Z") from None
-    elif not text or len(text) > _POSITION_CHARS_MAX or not text.isprintable():
+    elif text not in ("latest", "earliest") and (len(text) > _POSITION_CHARS_MAX or _POSITION.fullmatch(text) is None):
         raise ValueError("latest, earliest, a time like 2026-01-31T12:00:00Z, or a position of the log")
     return text
 
@@ -85,7 +89,12 @@ def paused(annotations: Mapping[str, str]) -> bool:
 def max_backoff_s(annotations: Mapping[str, str]) -> float:
     """0 = the default of the process."""
     text = annotations.get(MAX_BACKOFF)
-    return 0.0 if text is None else duration_s(text)
+    if text is None:
+        return 0.0
+    seconds = duration_s(text)
+    if seconds == 0:
+        raise ValueError("it must be longer than nothing; for attempts without a wait there is backoffDelay: PT0S")
+    return seconds
 
 
 # annotation → what reads it: admission asks each one

@@ -5,7 +5,7 @@ Path: admit.py → [validate_eventing] → validate_delivery.py, dataplane/polic
 Source: spec/eventing.md §8.5, §12.1, §12.4, §12.6, Appendix B.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 import msgspec
 
@@ -15,6 +15,7 @@ from controlplane.admission.fielderror import (
     as_warnings,
     disallowed,
     invalid,
+    invalid_key,
     missing,
     other,
     several_of,
@@ -24,6 +25,7 @@ from controlplane.admission.fields import difference
 from controlplane.admission.validate_core import name
 from controlplane.admission.validate_delivery import delivery, destination, reference
 from controlplane.broker_defaults import CLASSES, BrokerDefaults
+from controlplane.strict import close_to
 from dataplane.policy.filters import attribute_mistakes, mistakes, warnings
 from dataplane.resources.eventing import BROKER_CLASS, DEPENDENCY, INJECTION, Broker, Trigger, TriggerSpec
 
@@ -33,6 +35,9 @@ _CHANGED = "Immutable fields changed (-old +new)"
 def broker(new: Broker, old: Broker | None, defaults: BrokerDefaults) -> Iterator[FieldError]:
     meta, spec = new.metadata, new.spec
     yield from under("metadata", name(meta))
+    yield from under(
+        "metadata.annotations", _strange(meta.annotations, (), "a Trigger has such annotations, no Broker")
+    )
     class_ = meta.annotations.get(BROKER_CLASS, "")
     if class_ not in CLASSES:
         yield invalid(class_, f"metadata.annotations[{BROKER_CLASS}]", f"there is one of {', '.join(CLASSES)}")
@@ -99,6 +104,7 @@ def _filters(spec: TriggerSpec) -> Iterator[FieldError]:
 
 def _annotations(annotations: Mapping[str, str], spec: TriggerSpec, namespace: str) -> Iterator[FieldError]:
     """Paths are relative to metadata.annotations."""
+    yield from _strange(annotations, annotated.READERS, f"there is {', '.join(annotated.READERS)}")
     for key, read in annotated.READERS.items():
         if key in annotations:
             try:
@@ -120,6 +126,15 @@ def _annotations(annotations: Mapping[str, str], spec: TriggerSpec, namespace: s
                 f'here: "{spec.broker:.100}"',
                 f"[{INJECTION}]",
             )
+
+
+def _strange(annotations: Mapping[str, str], known: Collection[str], right: str) -> Iterator[FieldError]:
+    """Keys under our prefix that mean nothing: order or a limit that is misspelled would be silently not there."""
+    names = [key.removeprefix(annotated.PREFIX) for key in known if key.startswith(annotated.PREFIX)]
+    for key in annotations:
+        if key.startswith(annotated.PREFIX) and key not in known:
+            near = close_to(key.removeprefix(annotated.PREFIX), names)
+            yield invalid_key(key, "", f'did you mean "{annotated.PREFIX}{near}"?' if near else right)
 
 
 class _ObjectReference(msgspec.Struct, rename="camel"):

@@ -254,6 +254,26 @@ def test_what_may_not_be_meant_is_a_warning(judge):
             {"delivery.dataplane.dev/start": "2026-01-01T12:00:00"},
             "invalid value: 2026-01-01T12:00:00: A[delivery.dataplane.dev/start]\na time looks like 2026-01-31T12:00:00Z",
         ),
+        *(
+            (
+                {"delivery.dataplane.dev/start": text},
+                f"invalid value: {text}: A[delivery.dataplane.dev/start]\nlatest, earliest, a time like ",
+            )
+            for text in ("yesterday", "2026-01-31", "2026-01-31 12:00:00Z", "", "-1", "0:x", "Latest")
+        ),
+        (
+            {"delivery.dataplane.dev/max-backoff": "PT0S"},
+            "invalid value: PT0S: A[delivery.dataplane.dev/max-backoff]\nit must be longer than nothing",
+        ),
+        (
+            {"delivery.dataplane.dev/max-inflight": "5"},
+            'invalid key name "delivery.dataplane.dev/max-inflight": A\n'
+            'did you mean "delivery.dataplane.dev/max-in-flight"?',
+        ),
+        (
+            {"delivery.dataplane.dev/zzz": "5"},
+            'invalid key name "delivery.dataplane.dev/zzz": A\nthere is delivery.dataplane.dev/order, ',
+        ),
         (
             {"delivery.dataplane.dev/paused": "yes"},
             'invalid value: yes: A[delivery.dataplane.dev/paused]\n"true" or "false"',
@@ -293,6 +313,19 @@ def test_good_annotations(judge):
         "knative.dev/dependency": '{"kind": "K", "name": "p", "apiVersion": "v1"}',
     }
     assert judge.errors(trigger(judge, annotations=good)) == []
+
+
+@pytest.mark.parametrize("start", ["latest", "earliest", "42", "1764225224123-0", "1764225224123-0@2", "0:17, 1:4"])
+def test_starts_as_the_stores_write_them(judge, start):
+    assert judge.errors(trigger(judge, annotations={"delivery.dataplane.dev/start": start})) == []
+
+
+def test_a_brokers_annotations_do_not_reach_its_triggers(judge):
+    (error,) = judge.errors(broker(judge, annotations={"delivery.dataplane.dev/order": "ordered"}))
+    assert error == (
+        'invalid key name "delivery.dataplane.dev/order": metadata.annotations\n'
+        "a Trigger has such annotations, no Broker"
+    )
 
 
 def test_injection_is_for_the_default_broker(judge):
