@@ -249,10 +249,12 @@ def _key(request: web.Request) -> str:
 
 def _start(text: str) -> Start:
     try:
+        if not text:
+            raise ValueError
         return start_of(text)
     except ValueError:
-        raise web.HTTPBadRequest(
-            text=f"start {text!r}: expected latest, earliest, an RFC 3339 time with a zone, or a position"
+        raise _Refused(
+            400, f"start {text!r}: expected latest, earliest, an RFC 3339 time with a zone, or a position"
         ) from None
 
 

@@ -11,6 +11,7 @@ from click.shell_completion import CompletionItem
 F = TypeVar("F", bound=Callable[..., Any])
 
 DATA_DEFAULT = ".dataplane"
+_SECONDS_MAX = 1e8  # what every clock and socket takes
 
 
 def data_option(command: F) -> F:
@@ -55,16 +56,24 @@ def seconds(text: str) -> float:
             total += float(number) * units[unit]
         except (ValueError, KeyError):
             raise click.BadParameter(f"{text!r} is not a duration such as 30s or 5m") from None
+    if total > _SECONDS_MAX:
+        raise click.BadParameter(f"{text!r} is more than three years")
     return total
 
 
 class Seconds(click.ParamType[float]):
-    """A duration; the value is seconds as a float."""
+    """A duration; the value is seconds as a float. zero: whether it may be nothing."""
 
     name = "duration"
 
+    def __init__(self, *, zero: bool = True) -> None:
+        self._zero = zero
+
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        return float(value) if isinstance(value, int | float) else seconds(str(value))
+        found = float(value) if isinstance(value, int | float) else seconds(str(value))
+        if not found and not self._zero:
+            raise click.BadParameter("it must be longer than nothing")
+        return found
 
 
 def complete_services(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:

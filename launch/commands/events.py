@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from launch.options import data_option, namespace_option
+from launch.options import Seconds, data_option, namespace_option
 
 if TYPE_CHECKING:
     from launch.client import Client, Object
@@ -76,7 +76,7 @@ def list_(broker: str, namespace: str, data: Path, start: str, limit: int, outpu
 @namespace_option
 @data_option
 @click.option("--recent", default=10, help="Begin with this many past facts (default 10).")
-@click.option("--for", "for_s", type=float, default=None, metavar="SECONDS", help="End after this long.")
+@click.option("--for", "for_s", type=Seconds(zero=False), default=None, help="End after this long, e.g. 30s.")
 @_output
 def tail(broker: str, namespace: str, data: Path, recent: int, for_s: float | None, output: str) -> int:
     """Follow BROKER: every event, the triggers it matched, each delivery and its outcome. Ends with Ctrl-C."""
@@ -162,8 +162,7 @@ def redrive(trigger: str, letters: tuple[str, ...], namespace: str, data: Path, 
     """Deliver LETTERS (default: all) of TRIGGER again, as if for the first time."""
     body = {"kept": "dead-lettered" if dead_lettered else "parked", "ids": list(letters) or None}
     count = _client(data).post(_path("triggers", _name(trigger, "Trigger"), namespace, "redrive"), body)["redriven"]
-    click.echo(f"{count} redriven")
-    return 0
+    return _counted(count, letters, "redriven")
 
 
 @command.command()
@@ -179,8 +178,7 @@ def discard(trigger: str, letters: tuple[str, ...], namespace: str, data: Path, 
         raise click.UsageError("name the letters to forget, or say --all")
     body = {"kept": "dead-lettered" if dead_lettered else "parked", "ids": list(letters) or None}
     count = _client(data).post(_path("triggers", _name(trigger, "Trigger"), namespace, "discard"), body)["discarded"]
-    click.echo(f"{count} discarded")
-    return 0
+    return _counted(count, letters, "discarded")
 
 
 @command.command()
@@ -229,6 +227,16 @@ def scrub(broker: str | None, namespace: str, data: Path) -> int:
     return 0 if sound else 1
 
 
+def _counted(count: int, letters: tuple[str, ...], done: str) -> int:
+    """Exit code 1 when some of the letters that were named are not there."""
+    click.echo(f"{count} {done}")
+    absent = len(set(letters)) - count
+    if absent > 0:
+        click.echo(f"{absent} of those named are not there; `dataplane events parked` lists what is", err=True)
+        return 1
+    return 0
+
+
 def _client(data: Path) -> "Client":
     from launch.client import connect
 
@@ -238,19 +246,19 @@ def _client(data: Path) -> "Client":
 def _name(word: str, kind: str) -> str:
     from launch.names import kind_named
 
-    first, slash, name = word.partition("/")
-    if not slash:
-        return first
-    if kind_named(first).kind != kind:
-        raise click.UsageError(f"{word}: expected {kind.lower()}/NAME")
+    first, slash, name = word.rpartition("/")
+    if not name or "/" in first or (slash and (not first or kind_named(first).kind != kind)):
+        raise click.UsageError(f"{word!r}: expected {kind.lower()}/NAME")
     return name
 
 
 def _path(what: str, name: str, namespace: str, rest: str, **query: object) -> str:
-    from urllib.parse import urlencode
+    from urllib.parse import quote, urlencode
 
     asked = {key: value for key, value in query.items() if value not in (None, "")}
-    return f"{PREFIX}/{what}/{namespace}/{name}/{rest}" + (f"?{urlencode(asked)}" if asked else "")
+    return f"{PREFIX}/{what}/{quote(namespace, safe='')}/{quote(name, safe='')}/{rest}" + (
+        f"?{urlencode(asked)}" if asked else ""
+    )
 
 
 def _told(fact: "Object") -> str:

@@ -30,7 +30,9 @@ _CHUNK_BYTES = 64 * 1024
 @click.option("--path", default="/", help="Path and query (default /).")
 @click.option("--tag", default="", help="Send to the revision behind this traffic tag.")
 @click.option("-i", "--include", is_flag=True, help="Print the status line and the headers too.")
-@click.option("--timeout", type=Seconds(), default=60.0, help="Give up after this (exit code 124); default 60s.")
+@click.option(
+    "--timeout", type=Seconds(zero=False), default=60.0, help="Give up after this (exit code 124); default 60s."
+)
 def command(
     service: str,
     namespace: str,

@@ -26,7 +26,9 @@ from launch.options import Seconds, namespace_option
     metavar="TEXT|@FILE|@-",
     help="The data. A directory that holds an instance is taken as that, as for every command.",
 )
-@click.option("--timeout", type=Seconds(), default=30.0, help="Give up after this (exit code 124); default 30s.")
+@click.option(
+    "--timeout", type=Seconds(zero=False), default=30.0, help="Give up after this (exit code 124); default 30s."
+)
 def command(
     target: str,
     namespace: str,
@@ -79,15 +81,23 @@ def command(
         address = found.get("status", {}).get("address", {}).get("url", "")
         if not address:
             raise Failure(f"broker {name!r} has no address yet; `dataplane describe broker/{name}` says why")
+    url = urlsplit(address)
+    try:
+        port = url.port
+    except ValueError:
+        raise click.UsageError(f"{address}: the port must be a number up to 65535") from None
+    if not url.hostname:
+        raise click.UsageError(f"{address}: a host is missing")
+    if content_type is not None and not (content_type.isascii() and content_type.isprintable()):
+        raise click.UsageError(f"--content-type {content_type!r}: expected a media type such as application/json")
     content = payload(body)
     # Spaces, quotes, percent signs and everything beyond ASCII are percent-encoded (CloudEvents HTTP binding §3.1.3.2).
     safe = "".join(chr(n) for n in range(0x21, 0x7F) if chr(n) not in '"%')
     headers = {f"ce-{name}": quote(value, safe=safe) for name, value in attributes.items()}
     if content is not None:
         headers["Content-Type"] = content_type or ("application/json" if looks_like_json(content) else "text/plain")
-    url = urlsplit(address)
     make = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
-    connection = make(url.hostname or "127.0.0.1", url.port, timeout=timeout)
+    connection = make(url.hostname, port, timeout=timeout)
     try:
         connection.request("POST", url.path or "/", content or b"", headers)
         answer = connection.getresponse()

@@ -1,4 +1,7 @@
-from launch.commands.events import ANSWER_MAX, _why
+import pytest
+
+from launch.cli import main
+from launch.commands.events import ANSWER_MAX, PREFIX, _counted, _path, _why
 
 
 def _letter(answer: str) -> dict[str, object]:
@@ -9,3 +12,44 @@ def test_why_a_letter_was_given_up_is_one_short_line_whatever_was_answered() -> 
     assert _why(_letter("no\n\tthanks")) == "reply: HTTP 502 http://s: no thanks"
     long = _why(_letter("y" * 5000))
     assert long.endswith("y…") and len(long) < ANSWER_MAX + 40
+
+
+@pytest.mark.parametrize("word", ["broker/", "trigger/a/b", "/a", "", "broker/a"])
+def test_what_names_no_trigger_is_told_how_one_is_named(word: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["events", "parked", word]) == 2
+    assert "expected trigger/NAME" in capsys.readouterr().err
+
+
+def test_names_are_no_part_of_a_path() -> None:
+    assert _path("triggers", "a?b", "n/s", "letters") == f"{PREFIX}/triggers/n%2Fs/a%3Fb/letters"
+
+
+@pytest.mark.parametrize("given", ["-1", "0", "x", "99999999999999"])
+def test_following_ends_after_a_time_that_there_is(given: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["events", "tail", "broker/default", "--for", given]) == 2
+    assert "--for" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["http://127.0.0.1:abc/"], "the port must be a number"),
+        (["http:///a"], "a host is missing"),
+        (["http://127.0.0.1:9/", "--content-type", "a\nb"], "expected a media type"),
+        (["http://127.0.0.1:9/", "--timeout", "0"], "longer than nothing"),
+        (["http://127.0.0.1:9/", "--data", "@missing"], "missing: No such file"),
+    ],
+)
+def test_what_cannot_be_sent_is_said_before_it_is_tried(
+    arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["send", "--type", "a", *arguments]) == 2
+    assert told in capsys.readouterr().err
+
+
+def test_letters_that_are_not_there_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    assert _counted(3, (), "redriven") == 0
+    assert _counted(1, ("1", "x"), "redriven") == 1
+    told = capsys.readouterr()
+    assert told.out == "3 redriven\n1 redriven\n"
+    assert told.err.startswith("1 of those named are not there")
