@@ -17,6 +17,7 @@ import msgspec
 from controlplane.broker_defaults import CLASSES, KEY, NAME, BrokerDefaults, Scope, is_kafka
 from controlplane.config_data import Data, mapping
 from controlplane.store.contract import Key
+from controlplane.strict import close_to
 from dataplane.errors import ConfigFault
 from dataplane.resources.eventing import DeliverySpec, KReference
 
@@ -86,11 +87,24 @@ STORE, DURABILITY = _OURS + "store", _OURS + "durability"  # annotations of a Br
 EXTERNAL_TOPIC = "kafka.eventing.knative.dev/external.topic"  # of a Broker: a topic that is there already
 _IGNORED = ("channel-template-spec", "_example")
 _POSITIVE = ("default.topic.partitions", "default.topic.replication.factor")
+_TOPIC_CONFIG = "default.topic.config."  # and any name of Kafka's
 _CONFIG_KEYS_MAX = 100
 
 SECRET_NAME, SECRET_NAMESPACE = "auth.secret.ref.name", "auth.secret.ref.namespace"
+_OF_STORES = (  # docs/stores.md
+    "bootstrap.servers",
+    *_POSITIVE,
+    SECRET_NAME,
+    SECRET_NAMESPACE,
+    EXTERNAL_TOPIC,
+    "external.topic",
+    "keyless.order",
+    "brokers.topic.template",
+    "brokers.dlq.topic.template",
+    "triggers.consumergroup.template",
+    "redis.shards",
+)
 SECRET_KEYS = ("protocol", "sasl.mechanism", "user", "password", "ca.crt", "user.crt", "user.key", "user.skip")
-EXTERNAL_TOPIC = "kafka.eventing.knative.dev/external.topic"  # annotation of a Broker
 
 
 def read_store(data: Mapping[str, str], class_: str) -> StoreConfig:
@@ -106,6 +120,8 @@ def read_store(data: Mapping[str, str], class_: str) -> StoreConfig:
             if not 0 <= settings[key] < float("inf"):
                 raise ConfigFault(f"{key}: a number that is not negative is needed, 0 = no bound")
         elif key not in _IGNORED:
+            if near := _meant(key):
+                raise ConfigFault(f"{key}: no such key; did you mean {near}?")
             config[key] = text
     if len(config) > _CONFIG_KEYS_MAX:
         raise ConfigFault(f"more than {_CONFIG_KEYS_MAX} keys")
@@ -116,6 +132,12 @@ def read_store(data: Mapping[str, str], class_: str) -> StoreConfig:
             if key in config and not (config[key].isascii() and config[key].isdigit() and int(config[key]) > 0):
                 raise ConfigFault(f"{key}: a whole number greater than 0 is needed")
     return StoreConfig(settings=settings, config=config)
+
+
+def _meant(key: str) -> str:
+    """The key that is misspelled as `key`, which would silently have no effect; "" for what may be somebody else's."""
+    known = (*_SETTINGS, *_OF_STORES)
+    return "" if key in (*known, *SECRET_KEYS) or key.startswith(_TOPIC_CONFIG) else close_to(key, known)
 
 
 def secret_key(annotations: Mapping[str, str], namespace: str) -> Key | None:

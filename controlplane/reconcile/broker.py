@@ -11,7 +11,7 @@ Source: spec/eventing.md §12.1–12.3, §28.1, §28.9.
 
 from msgspec.structs import replace
 
-from controlplane.broker_config import DURABILITY, EXTERNAL_TOPIC, StoreConfig, read_store, written
+from controlplane.broker_config import DURABILITY, StoreConfig, read_store, written
 from controlplane.broker_defaults import CHANNEL_DEFAULT, CLASSES, NAMESPACE, is_kafka
 from controlplane.compile_eventing import credentials
 from controlplane.reconcile.conditions import Conditions
@@ -52,7 +52,7 @@ def reconcile(broker: Broker, view: View, now: float) -> Outcome:
     )
     status = _configured(broker, class_, view, marks)
     status = _addressed(broker, status, view, marks)
-    status = _dead_letter(broker, status, view, marks, counts=not kafka)
+    status = _dead_letter(broker, status, view, marks)
     marks.true(POLICIES, "OIDCDisabled", 'Feature "authentication-oidc" must be enabled to support Authorization')
     said = view.facts.reported("broker", f"{meta.namespace}/{meta.name}")
     if said is not None and said.uid not in ("", meta.uid):
@@ -79,8 +79,6 @@ def _configured(broker: Broker, class_: str, view: View, marks: Conditions) -> B
     elif kafka:
         marks.true(PARSED)
         marks.true(UPDATED)
-        if topic := broker.metadata.annotations.get(EXTERNAL_TOPIC):
-            found = replace(found, config={**found.config, EXTERNAL_TOPIC: topic})
     else:
         marks.unknown(CHANNEL, "ChannelNotReady", "The store has not been opened yet.")
     return status
@@ -116,18 +114,16 @@ def _addressed(broker: Broker, status: BrokerStatus, view: View, marks: Conditio
     return replace(status, address=address, addresses=(address,))
 
 
-def _dead_letter(broker: Broker, status: BrokerStatus, view: View, marks: Conditions, *, counts: bool) -> BrokerStatus:
-    """`counts`: for Ready, in the classes that have this condition."""
+def _dead_letter(broker: Broker, status: BrokerStatus, view: View, marks: Conditions) -> BrokerStatus:
+    """Ready does not count it in the classes of Kafka: there it is for people."""
     sink = broker.spec.delivery.dead_letter_sink if broker.spec.delivery is not None else None
     address = Addressable()
     if sink is None:
-        if counts:
-            marks.true(SINK, "DeadLetterSinkNotConfigured", "No dead letter sink is configured.")
+        marks.true(SINK, "DeadLetterSinkNotConfigured", "No dead letter sink is configured.")
     else:
         try:
             address = resolve(sink, broker.metadata.namespace, view)
-            if counts:
-                marks.true(SINK)
+            marks.true(SINK)
         except Unresolved as fault:
             marks.false(SINK, "Unable to get the dead letter sink's URI", str(fault))
     return replace(

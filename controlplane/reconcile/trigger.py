@@ -49,7 +49,7 @@ def reconcile(trigger: Trigger, view: View, now: float) -> Outcome:
     _dependency(trigger, view, marks)
     status = _subscriber(trigger, view, marks)
     status = _dead_letter(trigger, broker, status, view, marks)
-    status = _subscription(trigger, status, view, marks)
+    status = _subscription(trigger, status, view, marks, afresh=broker is None)
     outcome = _broker(trigger, broker, view, marks)
     status = replace(status, conditions=marks.close(), observed_generation=meta.generation)
     return Outcome((*outcome.writes, *update(trigger, replace(trigger, status=status))), outcome.events)
@@ -142,14 +142,19 @@ def _dead_letter(
     )
 
 
-def _subscription(trigger: Trigger, status: TriggerStatus, view: View, marks: Conditions) -> TriggerStatus:
+def _subscription(
+    trigger: Trigger, status: TriggerStatus, view: View, marks: Conditions, *, afresh: bool
+) -> TriggerStatus:
+    """`afresh`: its progress went with its Broker. Else it began once: a process that starts again goes on."""
     meta = trigger.metadata
+    if afresh:
+        status = replace(status, annotations={k: v for k, v in status.annotations.items() if k != START})
     said = view.facts.reported("trigger", f"{meta.namespace}/{meta.name}")
     if said is None or said.uid not in ("", meta.uid) or not status.subscriber_uri:
         marks.unknown(SUBSCRIPTION, "SubscriptionNotConfigured", "No broker process has subscribed it yet.")
     elif said.ready:
         marks.true(SUBSCRIPTION)
-        if said.start:
+        if said.start and not afresh and START not in status.annotations:
             status = replace(status, annotations={**status.annotations, START: said.start})
     else:
         marks.false(SUBSCRIPTION, said.reason or "NotSubscribed", said.message)

@@ -188,6 +188,31 @@ def test_a_bad_value_of_the_config_map_is_told(world):
     assert world.message(Broker, "default").startswith("retention_s: a number that is not negative is needed")
 
 
+def test_a_misspelled_key_of_the_config_map_is_told_and_a_foreign_one_is_not(world):
+    world.apply("ConfigMap", "how", data={"retention-s": "60"})
+    world.broker(class_="Memory", config="how")
+    look(world)
+    assert world.message(Broker, "default") == "retention-s: no such key; did you mean retention_s?"
+    data = {"retention_s": "60", "colour": "blue", "default.topic.config.retention.ms": "1", "user": "u"}
+    world.apply("ConfigMap", "how", data=data | {"external.topic": "t", "triggers.consumergroup.template": "g"})
+    world.report("broker", "default")
+    look(world)
+    assert world.state(Broker, "default") == ("True", "")
+
+
+def test_the_sink_of_a_kafka_broker_is_told_and_not_counted(world):
+    sink = {"ref": {"apiVersion": "serving.knative.dev/v1", "kind": "Service", "name": "dls"}}
+    world.broker(class_="Kafka", delivery={"deadLetterSink": sink})
+    world.report("broker", "default")
+    look(world)
+    assert world.state(Broker, "default") == ("True", "")
+    assert world.state(Broker, "default", "DeadLetterSinkResolved")[0] == "False"
+    world.broker(class_="Kafka", delivery={"deadLetterSink": {"uri": "http://dls/"}})
+    found = look(world)
+    assert world.state(Broker, "default", "DeadLetterSinkResolved") == ("True", "")
+    assert counted(found) == OF_KAFKA
+
+
 def test_dead_letter_sink(world):
     world.broker(
         delivery={"deadLetterSink": {"ref": {"apiVersion": "v1", "kind": "Service", "name": "dls"}, "uri": "/x"}}

@@ -57,6 +57,20 @@ def test_it_is_ready_when_its_subscription_stands(world):
     assert look(world) == found
 
 
+def test_where_it_began_is_said_once_and_again_when_its_broker_was_made_anew(world):
+    standing(world)
+    world.trigger()
+    world.report("trigger", "t", start="latest")
+    look(world)
+    world.report("trigger", "t", start="earliest")  # a process that starts again, after the annotation was changed
+    assert look(world).status.annotations == {"delivery.dataplane.dev/started-at": "latest"}
+    world.delete(Broker, "default")
+    assert look(world).status.annotations == {}
+    standing(world)
+    world.report("trigger", "t", start="earliest")
+    assert look(world).status.annotations == {"delivery.dataplane.dev/started-at": "earliest"}
+
+
 def test_a_subscription_that_fails_says_why(world):
     standing(world)
     world.trigger()
