@@ -21,6 +21,7 @@ class Subscriber:
         self.type = type
         self.interest = ("type", type) if type else None
         self.capacity = room
+        self.fresh_capacity: int | None = None  # None: as much as there is room
         self.holds = 0
         self.got: list[Delivery] = []
         self.batches: list[int] = []
@@ -34,8 +35,11 @@ class Subscriber:
     def room(self) -> int:
         return self.capacity - self.holds
 
+    def fresh(self) -> int:
+        return self.room() if self.fresh_capacity is None else self.fresh_capacity - self.holds
+
     def deliver(self, batch: Sequence[Delivery]) -> None:
-        assert 0 < len(batch) <= self.room(), "more than there was room for"
+        assert 0 < len(batch) <= max(self.room(), self.fresh()), "more than there was room for"
         self.holds += len(batch)
         self.batches.append(len(batch))
         self.got += batch
@@ -127,3 +131,9 @@ async def until(true: Callable[[], object]) -> None:
     async with asyncio.timeout(WAIT_S):
         while not true():
             await asyncio.sleep(0.01)
+
+
+async def until_durable(log: EventLog) -> None:
+    """Every settle before this is durable: it joins a commit no later than an append that is told after it."""
+    await append(log, record("marker", type="marker"))
+    await asyncio.sleep(0.1)

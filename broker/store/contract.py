@@ -4,7 +4,7 @@ Path: ingress.py → [store] → dispatcher.py → deliver.py → [store]: settl
 
 A store holds brokers; a broker is a log of Records; a trigger reads the log of its broker with progress of its own.
 Memory is the executable specification. SQLite is the embedded default. Redis Streams and Kafka are what one machine
-outgrows. One suite of tests runs against all (tests/contract/test_event_store.py).
+outgrows. One suite of tests runs against all (tests/contract/).
 
 Everything that happens per event is a call, never a coroutine: `append`, `settle`, `later`, `park` return at once, and
 `done` is called on the loop, later, never from within the call. What happens per broker or trigger is awaited.
@@ -13,7 +13,8 @@ Delivered at least once: a Delivery that was neither settled nor parked when the
 its window moved to another process comes again. What is settled durably never comes again (but by replay or redrive).
 `settle` becomes durable with the next group commit; until then a crash may repeat it.
 
-Bounds: a store hands over no more than `Consumer.room()`; whatever a trigger does not take stays on the log.
+Bounds: a store hands over no more than `Consumer.room()` and `fresh()`; whatever a trigger does not take stays on the
+log.
 
 Source: architecture.md "The four contracts" 3; spec/eventing.md §11, §27-29; reliability.md §3.4.
 """
@@ -29,6 +30,8 @@ from dataplane.wire.cloudevents import Event
 Done = Callable[[StoreFault | None], None]
 
 HOPS_MAX = 255  # spec §7.7
+PASSED_MAX = 16  # stretches of the log that a trigger has passed over and comes back to
+OLD_EVERY = 8  # of so many turns one begins with what waited
 
 
 class Record(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -148,12 +151,18 @@ class Consumer(Protocol):
         ...
 
     def room(self) -> int:
-        """How many deliveries it would take now."""
+        """How many deliveries it would take now of what waited: redeliveries, first, and what it is behind with."""
+        ...
+
+    def fresh(self) -> int:
+        """How many it would take now of records that were appended just now. Both count the same places: who was given
+        some is asked again."""
         ...
 
     def deliver(self, batch: Sequence[Delivery]) -> None:
-        """Matching deliveries in log order, at most `room()`; redeliveries when they are due. An ordered consumer gets
-        its scheduled ones at once after a restart, with `due_at` set: it keeps the lane's order itself."""
+        """Matching deliveries in log order, at most `room()` or `fresh()`; redeliveries when they are due. An ordered
+        consumer gets its scheduled ones at once after a restart, with `due_at` set: it keeps the lane's order itself.
+        """
         ...
 
 
@@ -162,6 +171,16 @@ class Subscription(Protocol):
 
     def more(self) -> None:
         """There may be room again. Cheap; call it whenever a delivery ended."""
+        ...
+
+    def newest_first(self) -> None:
+        """Its subscriber was away and is back: what is appended from now on need not wait for what it is behind with.
+
+        Until that is handed over, appended records come first, as far as `fresh()` allows, and of every eight turns one
+        belongs to what waited, so that it never starves. What was passed over is unsettled, counts as waiting in `lag`
+        and survives as such a restart. Nothing happens to an ordered consumer, nor where nothing waits, nor where
+        PASSED_MAX stretches wait already.
+        """
         ...
 
     def changed(self) -> None:

@@ -1,173 +1,27 @@
-"""Every event store keeps broker/store/contract.py. Memory is the executable specification.
-
-A store is added by one line in KITS: a class that makes stores over the same data, and says what it cannot do.
-"""
+"""Every event store keeps broker/store/contract.py. Memory is the executable specification."""
 
 import asyncio
-import os
 import time
-import uuid
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
 from broker.store.contract import Delivery, EventLog, EventStore, Failure, LogSettings, Record, Start, Stored
-from broker.store.kafka.store import KafkaStore
-from broker.store.memory import MemoryStore
-from broker.store.redis.store import RedisStore
-from broker.store.sqlite.store import SqliteStore
-from dataplane.clock import Clock
 from dataplane.errors import BadPosition, StoreFault, StoreFull
-from dataplane.telemetry.metrics import Registry
 from dataplane.wire.cloudevents import Event
-from tests import redisserver
-from tests.eventstore import EARLIEST, WAIT_S, Subscriber, append, record, records, settling, subscribe, until
-from tests.servers.kafka import kill as kafkakill
-from tests.servers.kafka import server as kafkaserver
-
-BROKER = "default/default"
-
-
-class Kit:
-    """Makes stores of one kind over the same data. Flags say what a store cannot do; the tests that ask skip."""
-
-    survives_restart = True  # a new store over the same data knows what was acknowledged
-    letters_survive = True  # … and the letters
-    schedule_survives = True  # … and what was given back with `later`, with its attempt
-    atomic_reply = True  # settle_with is one commit: a crash never shows one without the other
-    dedup = True
-    quota = True
-    retention = True  # by age and by bytes, within seconds, by the store's own clock
-    wall_clock = True  # its sense of time is `clock.wall`, which tests may move
-    one_order = True  # a log of one order (not of partitions)
-    quiet_s = 0.05  # after so long without anything nothing more comes
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.ahead_s = 0.0
-        self.clock = Clock(monotonic=time.monotonic, wall=lambda: time.time() + self.ahead_s)
-        self.made: list[EventStore] = []
-
-    async def prepare(self) -> None:
-        """Make the place where the data will be, empty. Skip the test when the server is not there."""
-
-    def make(self) -> EventStore:
-        raise NotImplementedError
-
-    async def kill(self, store: EventStore) -> None:
-        """The process of this store dies now: nothing more is written, and what it held is free."""
-        raise NotImplementedError
-
-    async def clean(self) -> None:
-        """After the test."""
-
-    async def start(self) -> EventStore:
-        store = self.make()
-        self.made.append(store)
-        await store.start()
-        return store
-
-    async def restart(self, store: EventStore) -> EventStore:
-        """Process death without close, and a new process."""
-        self.made.remove(store)
-        await self.kill(store)
-        return await self.start()
-
-    def needs(self, *flags: str) -> None:
-        for flag in flags:
-            if not getattr(self, flag):
-                pytest.skip(f"{type(self).__name__}: not {flag}")
-
-
-class Memory(Kit):
-    survives_restart = letters_survive = schedule_survives = False
-
-    def make(self) -> EventStore:
-        return MemoryStore(clock=self.clock)
-
-
-class Sqlite(Kit):
-    def make(self) -> EventStore:
-        return SqliteStore(self.folder, clock=self.clock)
-
-    async def kill(self, store: EventStore) -> None:
-        """The threads end as they stand: what is in no transaction yet is gone."""
-        for log in store._logs.values():
-            await log.kill()
-        os.close(store._lock)
-
-
-class Redis(Kit):
-    wall_clock = False  # ages are by the server's clock
-    quiet_s = 0.3
-
-    async def prepare(self) -> None:
-        self.url = redisserver.shared().url
-
-    def make(self) -> EventStore:
-        return RedisStore(url=self.url, clock=self.clock, registry=Registry(), lease_s=1.0)
-
-    async def kill(self, store: RedisStore) -> None:
-        await store.tasks.close()
-
-
-class Kafka(Kit):
-    """Several partitions, of which events without a key use one: a log of one order."""
-
-    atomic_reply = False  # the reply is appended, then its cause is settled: a crash between the two repeats the cause
-    quota = False  # Kafka does not know what is settled
-    retention = False  # by Kafka's own clock and whole segments, settled or not
-    quiet_s = 0.3
-
-    async def prepare(self) -> None:
-        self.bootstrap = kafkaserver.required()
-        run = uuid.uuid4().hex[:8]
-        self.config = {
-            "default.topic.partitions": "3",
-            "keyless.order": "true",
-            "brokers.topic.template": f"test-{run}-{{namespace}}-{{name}}",
-            "brokers.dlq.topic.template": f"test-{run}-dlq-{{namespace}}-{{name}}",
-            "triggers.consumergroup.template": f"test-{run}-{{broker}}-{{namespace}}-{{name}}",  # trigger default/t1 is of several
-        }
-
-    def make(self) -> EventStore:
-        return KafkaStore(
-            self.bootstrap, config=self.config, session_s=kafkaserver.SESSION_S, clock=self.clock, registry=Registry()
-        )
-
-    async def kill(self, store: KafkaStore) -> None:
-        await kafkakill.kill(store)
-
-    async def clean(self) -> None:
-        store = self.make()
-        for broker in (BROKER, "a/x", "b/x"):
-            await store.delete(broker)
-        await store.close()
-
-
-KITS = [Memory, Sqlite, Redis, Kafka]
-
-
-@pytest.fixture(params=KITS, ids=lambda kit: kit.__name__.lower())
-async def kit(request, tmp_path):
-    kit = request.param(tmp_path)
-    await kit.prepare()
-    yield kit
-    for store in kit.made:
-        await store.close()
-    await kit.clean()
-
-
-@pytest.fixture
-async def store(kit: Kit) -> EventStore:
-    return await kit.start()
-
-
-@pytest.fixture
-async def log(store: EventStore) -> EventLog:
-    return await store.open(BROKER, LogSettings())
-
+from tests.contract.eventstores import BROKER, Kit
+from tests.eventstore import (
+    EARLIEST,
+    WAIT_S,
+    Subscriber,
+    append,
+    record,
+    records,
+    settling,
+    subscribe,
+    until,
+    until_durable,
+)
 
 # ---- append ----
 
@@ -510,12 +364,6 @@ async def test_an_ordered_consumer_gets_its_scheduled_ones_at_once_after_a_resta
         assert again.attempts == [("e1", 3), ("e2", 1), ("e3", 1), ("last", 1), ("marker", 1)]
     [waits] = [delivery for delivery in again.got if delivery.record.event.id == "e1"]
     assert abs(waits.due_at - due) < 1
-
-
-async def until_durable(log: EventLog) -> None:
-    """Every settle before this is durable: it joins a commit no later than an append that is told after it."""
-    await append(log, record("marker", type="marker"))
-    await asyncio.sleep(0.1)
 
 
 # ---- delayed ----

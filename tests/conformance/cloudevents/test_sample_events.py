@@ -8,7 +8,8 @@ import pytest
 
 from broker.store.contract import LogSettings, Record, Start
 from dataplane.wire.cloudevents import Event
-from tests.contract.test_event_store import KITS, Kit, append, settling, subscribe
+from tests.contract.eventstores import KITS, Kit
+from tests.eventstore import append, settling, subscribe
 from tests.samples import MODES, SAMPLES, Sample, read_in, samples, write_out
 
 

@@ -1,0 +1,26 @@
+"""Each test of an event store runs once per store."""
+
+import pytest
+
+from broker.store.contract import EventLog, EventStore, LogSettings
+from tests.contract.eventstores import BROKER, KITS, Kit
+
+
+@pytest.fixture(params=KITS, ids=lambda kit: kit.__name__.lower())
+async def kit(request, tmp_path):
+    kit = request.param(tmp_path)
+    await kit.prepare()
+    yield kit
+    for store in kit.made:
+        await store.close()
+    await kit.clean()
+
+
+@pytest.fixture
+async def store(kit: Kit) -> EventStore:
+    return await kit.start()
+
+
+@pytest.fixture
+async def log(store: EventStore) -> EventLog:
+    return await store.open(BROKER, LogSettings())
