@@ -56,7 +56,7 @@ ATTRIBUTE_BYTES = 64  # what one weighs in memory, about
 class Attempt(Call):
     """One delivery, one POST. failure: why it goes to the dead-letter sink; None: this is for the subscriber."""
 
-    __slots__ = ("consumer", "delivery", "due", "failure", "lane", "number", "post", "size_bytes", "started")
+    __slots__ = ("consumer", "delivery", "due", "failure", "lane", "late", "number", "post", "size_bytes", "started")
 
     def __init__(
         self, consumer: "TriggerConsumer", delivery: Delivery, number: int, size_bytes: int, lane: int = 0
@@ -67,6 +67,7 @@ class Attempt(Call):
         self.number = number
         self.size_bytes = size_bytes
         self.lane = lane
+        self.late = number > 1
         self.failure: Failure | None = None
         self.due = 0.0  # loop seconds
         self.started = 0.0
@@ -112,6 +113,7 @@ class TriggerConsumer:
         self._subscription: Subscription | None = None
         self._posts: list[Post] = []  # of older plans, as long as something is on its way there
         self._failures: dict[str, Failure] = {}  # by position: on the way to the dead-letter sink, between two attempts
+        self._back_at = 0.0  # wall seconds: when its subscriber was back; what came before waited
         self._storing = 0  # replies
         self._draining = self._closed = self._stopped = self._pumping = False
         self._drained: asyncio.Event | None = None
@@ -190,6 +192,13 @@ class TriggerConsumer:
         self._set_timer()
         return room
 
+    def fresh(self) -> int:
+        if self._stopped or self._subscription is None:
+            return 0
+        fresh = self._window.fresh(self._clock())
+        self._set_timer()
+        return fresh
+
     def deliver(self, batch: Sequence[Delivery]) -> None:
         for delivery in batch:
             self._accept(delivery)
@@ -214,6 +223,7 @@ class TriggerConsumer:
                 return
             attempt.due = self._clock() + min(wait, self._wait_max)
         if number == 1:
+            attempt.late = record.arrived_at < self._back_at
             self._note("matched", attempt)
         else:
             self._window.came_back()
@@ -283,8 +293,8 @@ class TriggerConsumer:
             return
         if away(status):
             window.ramp.failed(now)
-        else:
-            window.ramp.succeeded(now)
+        elif window.ramp.succeeded(now, now - attempt.started):
+            self._is_back()
         reply = NO_REPLY
         if 200 <= status < 300 and reads_reply(status, reply_on_202=self._settings.reply_on_202):
             reply = reply_of(attempt, attempt.delivery.record, self._wall())
@@ -299,6 +309,12 @@ class TriggerConsumer:
         else:
             code, reason = (BAD_REPLY_CODE, "reply") if reply.content != "none" else (status, "rejected")
             self._give_up(attempt, self._failure(attempt, reason, code, reply.message))
+
+    def _is_back(self) -> None:
+        """The subscriber was away: what is appended from now on need not wait for what it missed."""
+        assert self._subscription is not None
+        self._back_at = self._wall()
+        self._subscription.newest_first()
 
     def _delivered(self, attempt: Attempt, now: float) -> None:
         assert self._subscription is not None

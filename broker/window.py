@@ -8,7 +8,8 @@ Path: dispatcher.py ↔ [window] → lanes.py, pace.py.
               └───────────────────────────────────────┘
 
 Unordered, what is taken begins at once; it waits here only while the trigger is paused or out of tokens. Room is given
-by count, by bytes (counted with the largest payload of late) and by pace.
+by count, by bytes (counted with the largest payload of late) and by pace. When a subscriber comes back the pace of what
+waited is another one than that of what is new (pace.py): so there is room for the one and for the other.
 
 What was given back to be redelivered is counted too: with `scheduled_max` of them no new record is taken, only
 redeliveries that are due (stores hand those over first).
@@ -29,9 +30,10 @@ TYPICAL_DECAY = 0.9
 
 
 class Held(Protocol):
-    """due: not to begin before, loop seconds. lane: of an ordered trigger; set by `add`."""
+    """due: not to begin before, loop seconds. lane: of an ordered trigger; set by `add`. late: it waited."""
 
     due: float
+    late: bool
     lane: int
     size_bytes: int
 
@@ -61,7 +63,8 @@ class Window(Generic[T]):
         self._overdue = 0  # given back, due by now, and not here yet
         self._scheduled_max = scheduled_max
         self._lanes: Lanes[T] = Lanes(lanes)
-        self._queue: deque[T] = deque()
+        self._queue: deque[T] = deque()  # what is new
+        self._late: deque[T] = deque()
         self._due: deque[T] = deque()
         self._sleeping: list[T] = []
 
@@ -76,10 +79,8 @@ class Window(Generic[T]):
     # ---- taking ---------------------------------------------------------------------------------
 
     def room(self, now: float) -> int:
-        """How many more it would take. An event larger than all room still goes, alone."""
-        free = self.held_max - self.count
-        by_size = int((self._bytes_max - self.bytes) / self._typical_bytes)
-        free = min(free, by_size if self.count else max(by_size, 1))
+        """How many more it would take of what waited. An event larger than all room still goes, alone."""
+        free = self._free()
         fresh = self._scheduled_max - len(self._scheduled) - self._overdue - self.count
         if free > fresh and (self._scheduled or self._overdue):
             while self._scheduled and self._scheduled[0] <= now:
@@ -88,8 +89,17 @@ class Window(Generic[T]):
             if self._scheduled:
                 self.wake_at = min(self.wake_at, self._scheduled[0])
             free = max(fresh, min(free, self._overdue))
-        if free > 0 and not self._ordered and (self._rate is not None or self.ramp.bucket is not None):
-            free = min(free, self._tokens(now) - len(self._queue))
+        if free > 0 and not self._ordered and self._limited:
+            free = min(free, self._tokens(now, late=True) - len(self._late))
+        return max(free, 0)
+
+    def fresh(self, now: float) -> int:
+        """How many more it would take of what is new."""
+        free = self._free()
+        if self._scheduled or self._overdue:
+            free = min(free, self._scheduled_max - len(self._scheduled) - self._overdue - self.count)
+        if free > 0 and not self._ordered and self._limited:
+            free = min(free, self._tokens(now, late=False) - len(self._queue))
         return max(free, 0)
 
     def add(self, item: T, key: str) -> None:
@@ -100,6 +110,8 @@ class Window(Generic[T]):
         if self._ordered:
             item.lane = self._lanes.lane(key)
             self._lanes.add(item.lane, item)
+        elif item.late:
+            self._late.append(item)
         else:
             self._queue.append(item)
 
@@ -122,7 +134,7 @@ class Window(Generic[T]):
             heapq.heappop(self._scheduled)
 
     def waiting(self) -> bool:
-        return bool(self._queue or self._due or len(self._lanes))
+        return bool(self._queue or self._late or self._due or len(self._lanes))
 
     # ---- beginning ------------------------------------------------------------------------------
 
@@ -130,12 +142,13 @@ class Window(Generic[T]):
         """The next that may begin; it has its token, and the caller counts it in. None: see `wake_at`."""
         if self.in_flight >= self.in_flight_max:
             return None
-        limited = self._rate is not None or self.ramp.bucket is not None
-        if limited and (not self.waiting() or self._tokens(now) <= 0):
+        if not self._limited:
+            return self._next(now)
+        if not self.waiting():
             return None
-        item = self._next(now)
-        if item is not None and limited:
-            for bucket in (self._rate, self.ramp.bucket):
+        item = self._paced(now)
+        if item is not None:
+            for bucket in (self._rate, self.ramp.whole, self.ramp.late if item.late and not self._ordered else None):
                 if bucket is not None:
                     bucket.take()
         return item
@@ -155,9 +168,20 @@ class Window(Generic[T]):
 
     # ---- helpers --------------------------------------------------------------------------------
 
+    @property
+    def _limited(self) -> bool:
+        return self._rate is not None or self.ramp.whole is not None
+
+    def _free(self) -> int:
+        """By count and by bytes."""
+        by_size = int((self._bytes_max - self.bytes) / self._typical_bytes)
+        return min(self.held_max - self.count, by_size if self.count else max(by_size, 1))
+
     def _next(self, now: float) -> T | None:
         if not self._ordered:
-            return self._queue.popleft() if self._queue else None
+            if self._queue:
+                return self._queue.popleft()
+            return self._late.popleft() if self._late else None
         if self._due:
             return self._due.popleft()
         while (item := self._lanes.take()) is not None:
@@ -166,11 +190,27 @@ class Window(Generic[T]):
             self.sleep(item)
         return None
 
-    def _tokens(self, now: float) -> int:
-        """Attempts that may begin now by pace alone."""
+    def _paced(self, now: float) -> T | None:
+        """The next that has a token."""
+        if self._ordered:
+            return self._next(now) if self._tokens(now, late=False) > 0 else None
+        if self._queue and self._tokens(now, late=False) > 0:
+            return self._queue.popleft()
+        if self._late and self._tokens(now, late=True) > 0:
+            return self._late.popleft()
+        return None
+
+    def _tokens(self, now: float, *, late: bool) -> int:
+        """Attempts that may begin now by pace alone. late: of what waited, which leaves half of what there is to what
+        is new."""
         self.ramp.refresh(now)
-        buckets = [bucket for bucket in (self._rate, self.ramp.bucket) if bucket is not None]
-        tokens = min((bucket.available(now) for bucket in buckets), default=self.held_max)
+        rate, whole, own = self._rate, self.ramp.whole, self.ramp.late
+        tokens, wait = self.held_max, 0.0
+        limits = [(rate, 0.0), (whole, whole.burst / 2 if whole is not None and late and own is not None else 0.0)]
+        for bucket, above in (*limits, (own if late else None, 0.0)):
+            if bucket is not None:
+                tokens = min(tokens, bucket.available(now, above))
+                wait = max(wait, bucket.wait_s(now, above))
         if tokens <= 0:
-            self.wake_at = min(self.wake_at, now + max(bucket.wait_s(now) for bucket in buckets))
+            self.wake_at = min(self.wake_at, now + wait)
         return tokens

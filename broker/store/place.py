@@ -100,6 +100,8 @@ class Reader(Protocol):
 
     def seek(self, place: "Place", position: int) -> None: ...
 
+    def newest_first(self, place: "Place") -> None: ...
+
     def changed(self, place: "Place") -> None: ...
 
 
@@ -109,8 +111,8 @@ class Place:
     __slots__ = (
         *("consumer", "key", "name", "ordered", "ledger", "reader"),
         *("progress", "schedule", "out", "again"),
-        *("fetched", "buffer", "fetching", "turn"),
-        *("behind", "starved", "queued", "armed", "next_at", "replay_until"),
+        *("fetched", "buffer", "passed", "fetching", "turn"),
+        *("behind", "newest", "turns", "starved", "queued", "armed", "next_at", "passed_at", "replay_until"),
         *("batch", "room"),
         *("dirty", "closed"),
     )
@@ -126,12 +128,16 @@ class Place:
         self.again: deque[Entry] = deque()  # before anything new, in this order
         self.fetched: dict[int, Found | None] = {}  # for `again`; None: gone for good
         self.buffer: deque[tuple[int, Record]] = deque()  # read ahead of `progress.next`
+        self.passed: deque[tuple[int, Record]] = deque()  # read ahead of the first gap
         self.next_at = 0.0  # arrival of the record at progress.next, while behind
+        self.passed_at = 0.0  # arrival of the first record in a gap
         self.replay_until = 0  # below it a position may be known already
         self.batch: list[Delivery] = []
         self.room = -1  # of the feed that is running; -1: not asked yet
         self.armed = float("inf")
         self.behind = True
+        self.newest = False  # what is new need not wait for `again` and the gaps
+        self.turns = 0
         self.starved = False  # something is due and there was no room
         self.queued = self.fetching = self.dirty = self.closed = False
         self.turn = 0  # which fetch an answer belongs to
@@ -139,8 +145,12 @@ class Place:
     # dispatcher → us
 
     def more(self) -> None:
-        if (self.behind or self.again or self.starved) and not self.queued and not self.closed:
+        if (self.behind or self.newest or self.again or self.starved) and not self.queued and not self.closed:
             self.reader.enqueue(self)
+
+    def newest_first(self) -> None:
+        if not self.closed:
+            self.reader.newest_first(self)
 
     def changed(self) -> None:
         if not self.closed:
@@ -182,9 +192,12 @@ class Place:
         unread = self.reader.head - self.progress.next if self.behind else 0
         if unread:
             arrivals.append(self.next_at)
+        passed = self.progress.passed
+        if passed:
+            arrivals.append(self.passed_at)
         parked, dead_lettered = self.ledger.counts(self)
         return Lag(
-            waiting=unread + len(self.again),
+            waiting=unread + passed + len(self.again),
             in_flight=len(self.progress.open) + len(self.out) - sum(not entry.written for entry in self.again),
             scheduled=len(self.schedule),
             parked=parked,

@@ -68,6 +68,9 @@ class Settler:
     def room(self):
         return 1000
 
+    def fresh(self):
+        return self.room()
+
     def deliver(self, batch):
         for delivery in batch:
             self.subscription.settle(delivery)

@@ -94,6 +94,9 @@ async def _start(folder: str) -> None:
         def room(self) -> int:
             return 100 - self.held
 
+        def fresh(self) -> int:
+            return self.room()
+
         def deliver(self, batch: Sequence[Delivery]) -> None:
             self.got += len(batch)
             self.held += len(batch)
@@ -163,6 +166,9 @@ async def _run(kind: str, folder: Path, producers: int, events: int, triggers: i
 
         def room(self) -> int:
             return 1000 - self.held
+
+        def fresh(self) -> int:
+            return self.room()
 
         def deliver(self, batch: Sequence[Delivery]) -> None:
             self.held += len(batch)

@@ -88,6 +88,9 @@ class _Consumer:
     def room(self) -> int:
         return 1000
 
+    def fresh(self) -> int:
+        return self.room()
+
     def deliver(self, batch: Sequence[object]) -> None:
         settle = self.subscription.settle
         for delivery in batch:

@@ -36,6 +36,7 @@ class Kit:
     retention = True  # by age and by bytes, within seconds, by the store's own clock
     wall_clock = True  # its sense of time is `clock.wall`, which tests may move
     one_order = True  # a log of one order (not of partitions)
+    newest_first = True  # what is appended may pass by what waits
     quiet_s = 0.05  # after so long without anything nothing more comes
 
     def __init__(self, folder: Path) -> None:
@@ -95,6 +96,7 @@ class Sqlite(Kit):
 
 class Redis(Kit):
     wall_clock = False  # ages are by the server's clock
+    newest_first = False
     quiet_s = 0.3
 
     async def prepare(self) -> None:
@@ -113,6 +115,7 @@ class Kafka(Kit):
     atomic_reply = False  # the reply is appended, then its cause is settled: a crash between the two repeats the cause
     quota = False  # Kafka does not know what is settled
     retention = False  # by Kafka's own clock and whole segments, settled or not
+    newest_first = False
     quiet_s = 0.3
 
     async def prepare(self) -> None:

@@ -87,6 +87,9 @@ class KafkaSubscription(Follower):
             self._pumping = True
             self._loop.call_soon(self.pump)
 
+    def newest_first(self) -> None:
+        """What is behind is read in the order of the log."""
+
     def changed(self) -> None:
         self._log.tail.changed(self)
 

@@ -68,6 +68,9 @@ class RedisSubscription:
             self._pulling = True
             self.link.late(self._pull)
 
+    def newest_first(self) -> None:
+        """What is behind is read in the order of the stream."""
+
     def changed(self) -> None:
         if self.closed:
             return

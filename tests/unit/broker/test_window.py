@@ -7,8 +7,9 @@ from broker.window import NEVER, Window
 
 
 class Item:
-    def __init__(self, number, key, size_bytes):
+    def __init__(self, number, key, size_bytes, late=False):
         self.number, self.key, self.size_bytes, self.due, self.lane = number, key, size_bytes, 0.0, 0
+        self.late = late
 
     def __lt__(self, other):
         return self.due < other.due
@@ -52,6 +53,58 @@ def test_an_event_larger_than_all_room_goes_alone():
     assert made.room(0.0) == 1
     made.add(Item(1, "", 100), "")
     assert made.room(0.0) == 0
+
+
+def back(now=10.0, **more):
+    """A window whose subscriber is back from an outage."""
+    made = window(in_flight_max=1000, held_max=1000, bytes_max=10**9, **more)
+    for i in range(30):
+        made.ramp.failed(i / 10)
+    assert made.ramp.succeeded(now, 0.01)
+    return made
+
+
+def test_after_an_outage_there_is_more_room_for_what_is_new():
+    made = back()
+    waited, new = made.room(10.0), made.fresh(10.0)
+    assert 0 < waited < new
+    for number in range(waited):
+        made.add(Item(number, "", 1, late=True), "")
+    assert made.room(10.0) == 0
+    for _ in range(waited):
+        assert made.begin(10.0) is not None
+    assert made.begin(10.0) is None
+    assert made.fresh(10.0) >= new / 2 - 1, "half is left to what is new"
+
+
+def test_what_is_new_overtakes_what_has_no_token():
+    made = back()
+    for number in range(100):
+        made.add(Item(number, "", 1, late=True), "")
+    made.add(Item("new", "", 1), "")
+    assert made.begin(10.0).number == "new"
+    while (item := made.begin(10.0)) is not None:
+        assert item.late
+    assert 10.0 < made.wake_at < 11.0
+    assert made.waiting()
+
+
+def test_an_ordered_window_knows_only_one_pace():
+    made = back(ordered=True)
+    for number in range(100):
+        made.add(Item(number, str(number), 1, late=True), str(number))
+    begun = 0
+    while made.begin(10.0) is not None:
+        begun += 1
+    assert begun > 0
+
+
+def test_with_too_many_scheduled_nothing_new_is_taken():
+    made = window(scheduled_max=5, held_max=100)
+    for _ in range(5):
+        made.give_back(1.0)
+    assert (made.room(0.0), made.fresh(0.0)) == (0, 0)
+    assert (made.room(2.0), made.fresh(2.0)) == (5, 0)
 
 
 def test_out_of_tokens_it_says_when_to_look_again():

@@ -9,7 +9,7 @@ from broker.dispatcher import TriggerConsumer
 from broker.journal import Journal
 from broker.meters import DeliveryMeters
 from broker.settings import BrokerSettings
-from broker.store.contract import Delivery, Lag, Record
+from broker.store.contract import Delivery, Lag, Record, Start
 from dataplane.net.timers import Timers
 from dataplane.policy.filters import compile_filters
 from dataplane.resources.triggers import DeliveryPolicy, Target, Trigger
@@ -132,6 +132,9 @@ class Store:
             oldest_at=min(arrivals, default=0.0),
         )
 
+    def newest_first(self):
+        """A log in order, as an ordered trigger has it."""
+
     async def close(self):
         self.closed = True
 
@@ -223,6 +226,11 @@ class World:
         self.store = Store(self.consumer, self.loop, self.clock)
         self.consumer.attach(self.store)
         return self.consumer
+
+    async def read(self, log):
+        """From now on its events come from this log, and not from a test."""
+        await self.store.close()
+        self.consumer.attach(await log.subscribe(self.consumer, Start("earliest")))
 
     def update(self, what):
         import broker.deliver

@@ -40,6 +40,9 @@ class Trigger:
     def room(self) -> int:
         return self.capacity
 
+    def fresh(self) -> int:
+        return self.room()
+
     def deliver(self, batch: Sequence[Delivery]) -> None:
         self.got += batch
         if not self.hold:

@@ -34,6 +34,9 @@ class Subscriber:
     def room(self) -> int:
         return 0 if self.draining else 100 - self.holds
 
+    def fresh(self) -> int:
+        return self.room()
+
     def deliver(self, batch: Sequence[Delivery]) -> None:
         self.holds += len(batch)
         self.loop.call_later(0.001, self.answered, batch)

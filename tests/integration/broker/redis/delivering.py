@@ -39,6 +39,9 @@ class Deliverer:
     def room(self) -> int:
         return self.free
 
+    def fresh(self) -> int:
+        return self.room()
+
     def deliver(self, batch: Sequence[Delivery]) -> None:
         self.free -= len(batch)
         if self.ordered:

@@ -34,6 +34,9 @@ class Consumer:
     def room(self) -> int:
         return 50 - self.held
 
+    def fresh(self) -> int:
+        return self.room()
+
     def deliver(self, batch) -> None:
         self.held += len(batch)
         for delivery in batch:

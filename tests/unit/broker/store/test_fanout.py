@@ -36,6 +36,9 @@ class Consumer:
         self.asked += 1
         return self.capacity - len(self.got)
 
+    def fresh(self) -> int:
+        return self.room()
+
     def deliver(self, batch: Sequence[Delivery]) -> None:
         self.batches += 1
         self.got += batch

@@ -59,18 +59,53 @@ def test_what_retention_took_is_gone_and_a_late_settle_of_it_is_fenced_off() -> 
     assert progress.next == 100
 
 
-@pytest.mark.parametrize("data", [b"", b"\x02\x01", b"\x01\x80"])
+@pytest.mark.parametrize("data", [b"", b"\x03\x01", b"\x01", b"\x01\x80", b"\x02\x01", b"\x02\x05\x01\x02"])
 def test_what_was_not_written_by_encode_is_refused(data: bytes) -> None:
     with pytest.raises(ValueError, match="progress"):
         Progress.decode(data)
 
 
-@given(st.integers(0, 2**63 - 1), st.sets(st.integers(0, 2**63 - 1)))
-def test_encode_and_decode_agree(next_: int, open_: set[int]) -> None:
+@given(st.integers(0, 2**63 - 1), st.sets(st.integers(0, 2**63 - 1)), st.sets(st.integers(0, 2**63 - 1), max_size=32))
+def test_encode_and_decode_agree(next_: int, open_: set[int], edges: set[int]) -> None:
     progress = Progress(next_)
     progress.open = dict.fromkeys(open_, 0.0)
+    some = sorted(edges)
+    progress.gaps = list(zip(some[::2], some[1::2], strict=False))
     back = Progress.decode(progress.encode())
-    assert (back.next, back.open) == (progress.next, progress.open)
+    assert (back.next, back.open, back.gaps) == (progress.next, progress.open, progress.gaps)
+
+
+def test_progress_of_the_first_version_is_read() -> None:
+    progress = Progress.decode(b"\x01\x0a\x03\x02")
+    assert (progress.next, progress.open.keys(), progress.gaps) == (10, {3, 5}, [])
+
+
+def test_what_was_leapt_over_is_unsettled_until_it_is_read() -> None:
+    progress = Progress(0)
+    progress.take(0)
+    progress.settle(0)
+    progress.leap(100)
+    progress.take(100)
+    progress.settle(100)
+    assert (progress.low, progress.next, progress.passed) == (1, 101, 99)
+    assert list(progress.settled_above()) == [(100, 101)]
+    assert progress.take_gap(50)
+    assert (progress.low, progress.passed) == (50, 49)
+    progress.settle(50)
+    progress.skip_gap(100)
+    assert (progress.low, progress.gaps) == (101, [])
+
+
+def test_leaps_without_reading_in_between_are_one_gap() -> None:
+    progress = Progress(0)
+    progress.leap(10)
+    progress.leap(20)
+    assert progress.gaps == [(0, 20)]
+    progress.skip(21)
+    progress.leap(30)
+    assert progress.gaps == [(0, 20), (21, 30)]
+    assert progress.lose(25) == 24
+    assert progress.gaps == [(25, 30)]
 
 
 def test_a_hundred_in_flight_take_little_room() -> None:
@@ -110,14 +145,35 @@ class Reader(RuleBasedStateMachine):
     def settle(self, data: st.DataObject) -> None:
         if self.progress.open:
             position = data.draw(st.sampled_from(sorted(self.progress.open)))
-            self.settled.add(position)
+            if not any(begin <= position < end for begin, end in self.progress.gaps):  # there a replay reads it again
+                self.settled.add(position)
             assert self.progress.settle(position)
 
     @rule(back=st.integers(0, 10))
     def seek(self, back: int) -> None:
+        passed = {p for begin, end in self.progress.gaps for p in range(begin, end)} - self.progress.open.keys()
         self.next = max(0, self.next - back)
         self.progress.seek(self.next)
-        self.settled = {p for p in self.settled if p < self.next}
+        self.settled = {p for p in self.settled | passed if p < self.next}
+
+    @rule(count=st.integers(0, 8))
+    def leap(self, count: int) -> None:
+        self.settled -= set(range(self.next, self.next + count))
+        self.next += count
+        self.progress.leap(self.next)
+
+    @rule(ahead=st.integers(0, 8), take=st.booleans())
+    def read_what_was_leapt_over(self, ahead: int, take: bool) -> None:
+        progress = self.progress
+        if not progress.gaps:
+            return
+        begin, end = progress.gaps[0]
+        position = min(begin + ahead, end - 1)
+        self.settled.update(set(range(begin, position)) - progress.open.keys())
+        if take:
+            progress.take_gap(position)
+        else:
+            progress.skip_gap(position)
 
     @rule(ahead=st.integers(0, 6))
     def lose(self, ahead: int) -> None:
