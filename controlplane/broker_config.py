@@ -10,16 +10,20 @@ Source: spec/eventing.md §12.1, §22.4, §28.1, Appendix A2; docs/triggers.md.
 """
 
 import base64
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
+from controlplane.admission import fielderror, validate_delivery
 from controlplane.broker_defaults import CLASSES, KEY, NAME, BrokerDefaults, Scope, is_kafka
 from controlplane.config_data import Data, mapping
 from controlplane.store.contract import Key
 from controlplane.strict import close_to
 from dataplane.errors import ConfigFault
 from dataplane.resources.eventing import DeliverySpec, KReference
+
+_DISALLOW = "disallowDifferentNamespaceConfig"
+_REFERENCE = ("apiVersion", "kind", "name", "namespace")
 
 
 def parse_defaults(data: Data) -> BrokerDefaults:
@@ -28,11 +32,14 @@ def parse_defaults(data: Data) -> BrokerDefaults:
         return BrokerDefaults()
     try:
         found = mapping(data[KEY], KEY)
+        _no_misspelling(found, ("clusterDefault", "namespaceDefaults", _DISALLOW), KEY)
+        if not isinstance(found.get(_DISALLOW, False), bool):
+            raise ConfigFault(f"{_DISALLOW}: true or false is needed")
         namespaces = _mapping(found.get("namespaceDefaults"), "namespaceDefaults")
         return BrokerDefaults(
             cluster=_scope(found.get("clusterDefault"), "clusterDefault"),
             namespaces={name: _scope(each, f"namespaceDefaults.{name}") for name, each in namespaces.items()},
-            disallow_different_namespace_config=found.get("disallowDifferentNamespaceConfig") is True,
+            disallow_different_namespace_config=found.get(_DISALLOW) is True,
         )
     except ConfigFault as fault:
         raise ConfigFault(f"{NAME}: {fault}") from None
@@ -51,19 +58,40 @@ def _scope(value: object, where: str, *, nested: bool = True) -> Scope:
     class_ = data.get("brokerClass", "")
     if not isinstance(class_, str) or (class_ and class_ not in CLASSES):
         raise ConfigFault(f"{where}.brokerClass: one of {', '.join(CLASSES)} is needed")
-    reference = {key: data[key] for key in ("apiVersion", "kind", "name", "namespace") if data.get(key)}
+    reference = {key: data[key] for key in _REFERENCE if data.get(key)}
     classes = _mapping(data.get("brokerClasses"), f"{where}.brokerClasses") if nested else {}
+    _no_misspelling(data, ("brokerClass", *_REFERENCE, "delivery", "brokerClasses"), where)
     try:
+        delivery = _delivery(data.get("delivery"), f"{where}.delivery")
         return Scope(
             broker_class=class_,
             config=msgspec.convert(reference, KReference) if reference else None,
-            delivery=msgspec.convert(data["delivery"], DeliverySpec) if data.get("delivery") else None,
+            delivery=delivery,
             classes={
                 name: _scope(each, f"{where}.brokerClasses.{name}", nested=False) for name, each in classes.items()
             },
         )
     except msgspec.ValidationError as error:
         raise ConfigFault(f"{where}: {error}") from None
+
+
+def _delivery(value: object, where: str) -> DeliverySpec | None:
+    """What is wrong with it would be refused at every Broker that gets it, whose author did not write it."""
+    if not value:
+        return None
+    _no_misspelling(
+        _mapping(value, where), [field.encode_name for field in msgspec.structs.fields(DeliverySpec)], where
+    )
+    found = msgspec.convert(value, DeliverySpec)
+    if wrong := fielderror.text(fielderror.under(where, validate_delivery.delivery(found))):
+        raise ConfigFault(wrong)
+    return found
+
+
+def _no_misspelling(found: Mapping[str, object], known: Sequence[str], where: str) -> None:
+    for key in found:
+        if key not in known and (near := close_to(str(key), known)):
+            raise ConfigFault(f"{where}.{key}: no such key; did you mean {near}?")
 
 
 class StoreConfig(msgspec.Struct, frozen=True, kw_only=True):

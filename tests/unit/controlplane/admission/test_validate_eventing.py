@@ -72,8 +72,19 @@ def test_a_config_of_another_namespace_may_be_forbidden(judge):
     assert judge.errors(broker(judge, spec=spec), config=config) == ["must not set the field(s): spec.config.namespace"]
 
 
-def test_a_bad_config_map_is_refused_when_it_is_written(judge):
-    bad = "clusterDefault: {brokerClass: Rabbit}"
+@pytest.mark.parametrize(
+    ("bad", "told"),
+    [
+        ("clusterDefault: {brokerClass: Rabbit}", "clusterDefault.brokerClass: one of MTChannelBasedBroker, Kafka"),
+        ("clusterDefault: {delivery: {retry: -1}}", "invalid value: -1: clusterDefault.delivery.retry"),
+        ("namespaceDefaults: {a: {delivery: {backoffDelay: 5s}}}", "namespaceDefaults.a.delivery.backoffDelay"),
+        ("clusterDefault: {delivery: {backofDelay: PT5S}}", "backofDelay: no such key; did you mean backoffDelay?"),
+        ("clusterDefaults: {brokerClass: Memory}", "clusterDefaults: no such key; did you mean clusterDefault?"),
+        ("clusterDefault: {brokerClazz: Memory}", "brokerClazz: no such key; did you mean brokerClass?"),
+        ("disallowDifferentNamespaceConfig: 'true'", "disallowDifferentNamespaceConfig: true or false is needed"),
+    ],
+)
+def test_a_bad_config_map_is_refused_when_it_is_written(judge, bad, told):
     one = judge.build(
         "",
         "ConfigMap",
@@ -82,7 +93,7 @@ def test_a_bad_config_map_is_refused_when_it_is_written(judge):
         data={"default-br-config": bad},
     )
     (error,) = judge.errors(one)
-    assert "clusterDefault.brokerClass: one of MTChannelBasedBroker, Kafka" in error
+    assert told in error
 
 
 def test_only_delivery_of_a_broker_may_change(judge):
