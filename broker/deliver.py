@@ -11,7 +11,7 @@ Source: spec/eventing.md §7.7-7.10, §9.1, §9.3, §9.4, §10.5; reliability.md
 from typing import NamedTuple
 
 from broker.admit import ARRIVAL, TTL, admit, arrival, passed_on
-from broker.outcome import Content
+from broker.outcome import ERROR_DATA, Content
 from broker.settings import BrokerSettings
 from broker.store.contract import Record
 from dataplane.errors import BadEvent, UnsupportedCoding
@@ -23,6 +23,7 @@ from dataplane.wire.destination import parse
 from dataplane.wire.headers import is_token
 
 NAMES_MAX = 1024  # remembered header names
+NAME_CHARS_MAX = 128  # of a remembered one
 
 _TRACE = ("traceparent", "tracestate", "x-request-id")  # of a cause, for a reply that brings none
 _FRAMING = ("host", "content-length", "content-type", "transfer-encoding", "connection")
@@ -122,7 +123,7 @@ NO_REPLY = Reply("none")
 def reply_of(answer: Call, cause: Record, now: float) -> Reply:
     """Of a 2xx. now: wall seconds."""
     if answer.too_large:
-        return Reply("too large", message=f"the reply is larger than {len(answer.body)} bytes")
+        return Reply("too large", message="the reply is larger than may be (setting broker.reply_bytes_max)")
     try:
         event = decode_reply(answer.fields, answer.body)
         if event is None:
@@ -134,7 +135,9 @@ def reply_of(answer: Call, cause: Record, now: float) -> Reply:
             own = {name for name, _ in headers}
             headers += tuple((name, value) for name, value in cause.headers if name in _TRACE and name not in own)
         return Reply("event", admit(event, headers, now, cause.hops - 1))
-    except (BadEvent, UnsupportedCoding) as error:
+    except UnsupportedCoding:
+        return Reply("malformed", message="the reply has a Content-Encoding, which no subscriber would hear of")
+    except BadEvent as error:
         return Reply("malformed", message=f"the reply is no CloudEvent: {error}")
 
 
@@ -142,7 +145,10 @@ def _dressed(record: Record, more: dict[str, str | int] | None) -> Event:
     values: dict[str, str | int] = dict(more) if more is not None else {}
     if ARRIVAL not in record.event.attributes:
         values[ARRIVAL] = arrival(record.arrived_at)
-    return with_attributes(record.event, values, remove=(TTL,))
+    remove = (TTL,)
+    if more is not None:
+        remove = (TTL, ERROR_DATA)  # of an earlier failure: what it says is overwritten, or gone (spec §9.8)
+    return with_attributes(record.event, values, remove=remove)
 
 
 def _passed_on(headers: tuple[tuple[str, str], ...]) -> bytes:
@@ -162,6 +168,6 @@ def _learn(name: str) -> bytes:
     start = b""
     if is_token(lower) and lower.decode() not in _OURS and not lower.startswith(b"ce-"):
         start = lower + b": "
-    if len(_names) < NAMES_MAX:
+    if len(_names) < NAMES_MAX and len(name) <= NAME_CHARS_MAX:
         _names[name] = start
     return start

@@ -2,15 +2,15 @@
 
 Path: ingress.py ↔ [doors] → /metrics.
 
-Bounds: a door exists only while its broker does; TYPES_MAX event types per broker have series of their own, the rest
-share one without a type.
+Bounds: a door exists only while its broker does; TYPES_MAX event types per broker, none longer than TYPE_CHARS_MAX,
+have series of their own; the rest share one without a type.
 
 Source: spec/eventing.md §30; design/ecosystem.md §3.1.
 """
 
 import math
 
-from broker.meters import TYPES_MAX, dispatch_duration
+from broker.meters import TYPE_CHARS_MAX, TYPES_MAX, dispatch_duration
 from broker.pace import Bucket
 from dataplane.errors import RateLimited
 from dataplane.telemetry.metrics import HistogramCell, Registry
@@ -69,7 +69,7 @@ class Door:
         """Where the time from a whole request to durable events of this type is counted."""
         cell = self._took.get(type_)
         if cell is None:
-            if len(self._took) >= TYPES_MAX:
+            if len(self._took) >= TYPES_MAX or len(type_) > TYPE_CHARS_MAX:
                 type_ = ""
             cell = self._took[type_] = self._meters.dispatch.cell(self._name, self._namespace, "", "", type_, "202")
         return cell

@@ -4,12 +4,15 @@ Path: ingress.py, dispatcher.py, deliver.py → [journal] → broker/inspect.py.
 
 A ring in memory: it explains, it promises nothing. What must survive is in the store (letters, the retry schedule).
 
-Cost: one tuple and one append per fact. Bound: `facts_max`, the oldest go.
+Cost: one tuple and one append per fact. Bounds: `facts_max`, the oldest go; TEXT_CHARS_MAX of an id, a source and a
+type, the rest of each is cut off (attributes of an event may be 64 KiB).
 """
 
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
+
+TEXT_CHARS_MAX = 256
 
 
 class Fact(NamedTuple):
@@ -39,6 +42,8 @@ class Journal:
         self._followers: dict[Callable[[Fact], None], None] = {}
 
     def note(self, fact: Fact) -> None:
+        if len(fact.id) + len(fact.source) + len(fact.type) > TEXT_CHARS_MAX:
+            fact = fact._replace(id=_cut(fact.id), source=_cut(fact.source), type=_cut(fact.type))
         self._facts.append(fact)
         if self._followers:
             for follower in tuple(self._followers):
@@ -55,6 +60,7 @@ class Journal:
 
     def about(self, broker: str, id: str, source: str = "") -> Iterator[Fact]:
         """Oldest first, of one event; `source` "" = whatever its source."""
+        id, source = _cut(id), _cut(source)
         return (f for f in self._facts if f.id == id and f.broker == broker and (not source or f.source == source))
 
     def recent(self, broker: str, limit: int) -> list[Fact]:
@@ -66,3 +72,7 @@ class Journal:
             if fact.broker == broker:
                 found.append(fact)
         return found[::-1]
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= TEXT_CHARS_MAX else text[:TEXT_CHARS_MAX] + "…"

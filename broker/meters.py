@@ -5,7 +5,8 @@ Path: dispatcher.py → [meters] → /metrics.
 Cells are looked up once per trigger (per type and status for the two histograms that Knative's dashboards read); lag
 and age are asked of the store when somebody renders.
 
-Bound: TYPES_MAX event types per trigger have series of their own, the rest share one without a type.
+Bounds: TYPES_MAX event types per trigger, none longer than TYPE_CHARS_MAX, have series of their own; the rest share one
+without a type.
 Source: spec/eventing.md §30; design/ecosystem.md §3.1.
 """
 
@@ -16,6 +17,7 @@ from broker.store.contract import Lag
 from dataplane.telemetry.metrics import Cell, HistogramCell, HistogramFamily, Registry
 
 TYPES_MAX = 20
+TYPE_CHARS_MAX = 256
 STATUSES_MAX = 20
 OUTCOMES = ("delivered", "retried", "dead-lettered", "parked", "expired", "dropped")
 REASONS = ("rejected", "exhausted", "reply", "hops", "dead-letter")
@@ -149,7 +151,7 @@ class TriggerMeters:
         return cell
 
     def _new_process(self, type_: str) -> HistogramCell:
-        if len(self._process) >= TYPES_MAX:
+        if len(self._process) >= TYPES_MAX or len(type_) > TYPE_CHARS_MAX:
             return self._family.process.cell(*self.knative, "")
         cell = self._process[type_] = self._family.process.cell(*self.knative, type_)
         return cell

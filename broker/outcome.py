@@ -20,6 +20,7 @@ Content = Literal["none", "event", "malformed", "too large"]
 BAD_REPLY_CODE = 502  # spec §9.3
 NO_ANSWER_CODE = 500  # what a dead-letter sink reads when there was no status at all (spec §9.8, MT)
 LOOP_CODE = 400  # what a broker's ingress says to an event whose hops are used up (spec §7.2)
+ERROR_DATA = "knativeerrordata"
 DATA_BYTES_MAX = 768  # of a failed answer: 1024 characters in base64 (spec §9.8)
 
 _AGAIN = frozenset((404, 408, 409, 429))
@@ -65,5 +66,5 @@ def error_attributes(failure: Failure) -> dict[str, str | int]:
         "knativeerrorcode": failure.code or NO_ANSWER_CODE,
     }
     if data:  # an attribute is never empty (spec §1.3)
-        found["knativeerrordata"] = base64.b64encode(data[:DATA_BYTES_MAX]).decode()
+        found[ERROR_DATA] = base64.b64encode(data[:DATA_BYTES_MAX]).decode()
     return found

@@ -14,6 +14,7 @@ from dataplane.errors import BadRequest
 Headers = list[tuple[bytes, bytes]]
 
 HEAD_BYTES_MAX = 32 * 1024  # Envoy 60 KiB, nginx 4 × 8 KiB
+FIELD_BYTES_MAX = 16 * 1024
 FIELDS_MAX = 100
 EVENT_HEAD_BYTES_MAX = 72 * 1024  # an event of 64 KiB that is all attributes must be taken (spec/eventing.md §1.6)
 EVENT_FIELDS_MAX = 512
@@ -93,7 +94,7 @@ OURS = (b"k-", b"knative-serving-")  # what begins so is never passed on from a 
 class FieldTable:
     """Field by name for one kind of peer. `strict` refuses `_` in names (they alias `-` names in CGI-like servers)."""
 
-    __slots__ = ("_known", "_prefixes", "_strict", "actions", "fields_max", "head_bytes_max", "heads", "trusted")
+    __slots__ = ("_known", "_prefixes", "_strict", "actions", "field_bytes_max", "fields_max", "head_bytes_max", "heads", "trusted")
 
     def __init__(
         self, known: dict[bytes, Field], *, drop_prefixes: tuple[bytes, ...] = (), strict: bool = True
@@ -105,6 +106,7 @@ class FieldTable:
         # Our own hops add a few fields each; what the first hop accepted must not be refused by the second.
         self.fields_max = FIELDS_MAX if strict else FIELDS_MAX + 28
         self.head_bytes_max = HEAD_BYTES_MAX if strict else HEAD_BYTES_MAX + 8 * 1024
+        self.field_bytes_max = FIELD_BYTES_MAX
         self.heads: dict[bytes, Any] = {}  # kept by the readers of this table (http1_response.py)
         self.trusted = Field.FORWARDED_FOR in known.values()  # forwarding headers of this peer are believed
 
@@ -173,7 +175,7 @@ def from_producer() -> FieldTable:
         b"user-agent": Field.USER_AGENT,
     }
     table = FieldTable(known, strict=False)
-    table.head_bytes_max = EVENT_HEAD_BYTES_MAX
+    table.head_bytes_max = table.field_bytes_max = EVENT_HEAD_BYTES_MAX
     table.fields_max = EVENT_FIELDS_MAX
     return table
 

@@ -36,7 +36,6 @@ from dataplane.wire.headers import (
 from dataplane.wire.target import normal_target
 
 TARGET_BYTES_MAX = 8 * 1024
-FIELD_BYTES_MAX = 16 * 1024
 
 _HOST = int(Field.HOST)
 _CONTENT_LENGTH = int(Field.CONTENT_LENGTH)
@@ -66,7 +65,7 @@ class HeadReader:
     """
 
     __slots__ = (
-        "_actions", "_ascii", "_fields", "_fields_max", "_head_bytes_max", "_head_done",
+        "_actions", "_ascii", "_field_bytes_max", "_fields", "_fields_max", "_head_bytes_max", "_head_done",
         "_learn", "_line", "_out", "_parser", "_token",
         "chunked", "content_length", "expect_continue", "fed", "host", "host_key", "keep_alive", "lines", "method",
         "minor", "seen", "size_bytes", "started", "target", "trusted", "upgrade",
@@ -75,6 +74,7 @@ class HeadReader:
     def __init__(self, table: FieldTable) -> None:
         self._actions = table.actions
         self._learn = table.learn
+        self._field_bytes_max = table.field_bytes_max
         self._fields_max = table.fields_max
         self._head_bytes_max = table.head_bytes_max
         self.trusted = table.trusted
@@ -180,7 +180,7 @@ class HeadReader:
         seen = self.seen
         if self._fields + (len(self._out) >> 2) > self._fields_max:
             raise HeadersTooLarge
-        if self.size_bytes > FIELD_BYTES_MAX:
+        if self.size_bytes > self._field_bytes_max:
             self._check_sizes()
         if not self._ascii:
             self._check_bytes()
@@ -313,9 +313,9 @@ class HeadReader:
 
     def _check_sizes(self) -> None:
         for i in range(0, len(self._out), 4):
-            if len(self._out[i]) + len(self._out[i + 2]) > FIELD_BYTES_MAX:
+            if len(self._out[i]) + len(self._out[i + 2]) > self._field_bytes_max:
                 raise HeadersTooLarge
-        if any(len(value) > FIELD_BYTES_MAX for value in self.seen.values()):
+        if any(len(value) > self._field_bytes_max for value in self.seen.values()):
             raise HeadersTooLarge
 
     def _check_bytes(self) -> None:

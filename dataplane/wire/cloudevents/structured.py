@@ -99,7 +99,7 @@ def decode_event(body: bytes | msgspec.Raw) -> Event:
                 if not value.isprintable():
                     check_string(name, value)
                 attributes[name] = value
-    if sum(map(len, attributes.values())) + sum(map(len, attributes)) > ATTRIBUTES_BYTES_MAX:
+    if sum(map(_bytes_of, attributes.values())) + sum(map(len, attributes)) > ATTRIBUTES_BYTES_MAX:
         raise BadEvent("too_large", f"attributes are larger than {ATTRIBUTES_BYTES_MAX} bytes in all")
     judge(attributes)
     if data_base64 is not None and attributes["specversion"] != "1.0":
@@ -223,6 +223,10 @@ def _checked(name: str, value: float) -> int | bool:
     if isinstance(value, float) or not INTEGER_MIN <= value <= INTEGER_MAX:
         raise BadEvent("value", f'attribute "{name}" is no integer of 32 bits')
     return value
+
+
+def _bytes_of(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode())
 
 
 def _scalar_text(raw: msgspec.Raw) -> str | None:

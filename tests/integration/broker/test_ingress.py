@@ -75,6 +75,7 @@ TABLE = [
     ("hops exhausted, for no such broker", "POST", "/ns/other", ce(knativebrokerttl="1"), "", 404, "no_broker"),
     ("no time to expire", "POST", "/ns/b", ce(expirytime="soon"), "", 400, "bad_event"),
     ("too large", "POST", "/ns/b", CE, "x" * 65537, 413, "body_too_large"),
+    ("64 KiB in one attribute", "POST", "/ns/b", ce(x="x" * 65_000), "", 202, ""),
     ("exactly as large as may be", "POST", "/ns/b", CE, "x" * 65536, 202, ""),
     ("the store is away", "POST", "/ns/away", CE, "", 503, "store_unavailable"),
     ("the store is full", "POST", "/ns/full", CE, "", 503, "store_full"),
@@ -503,6 +504,17 @@ async def test_what_was_taken_and_refused_is_counted(world):
     assert here.counted('dataplane_broker_rejected_total{reason="specversion"}') == 1
     assert here.counted('dataplane_broker_rejected_total{reason="no_route"}') == 1
     assert here.counted("dataplane_broker_appending_bytes") == 0
+
+
+async def test_a_type_of_any_size_is_no_label(world):
+    here = await world()
+    client = await here.client()
+    for type_ in ("t" * 256, "u" * 257):
+        assert (await client.posted(headers=CE.replace("ce-type: t", "ce-type: " + type_))).status == 202
+    labels = 'kn_broker_name="b",kn_broker_namespace="ns",kn_trigger_name="",kn_trigger_namespace="",cloudevents_type="{}"'
+    counted = "kn_eventing_dispatch_duration_seconds_count{{{}}}".format
+    assert here.counted(counted(labels.format("t" * 256) + ',http_response_status_code="202"')) == 1
+    assert here.counted(counted(labels.format("") + ',http_response_status_code="202"')) == 1
 
 
 async def test_the_series_of_a_broker_go_with_it(world):

@@ -66,3 +66,12 @@ def test_any_structured_reply_has_a_verdict(document):
 )  # fmt: skip
 def test_documents_made_to_hurt(body):
     assert reply_of(said(JSON, body), CAUSE, 1.8e9).content == "malformed"
+
+
+def test_why_a_reply_cannot_be_used_is_said():
+    coded = reply_of(said([*CE, (b"content-encoding", b"gzip")], b"x"), CAUSE, 1.8e9)
+    assert coded.content == "malformed"
+    assert "Content-Encoding" in coded.message
+    large = said(CE, b"")
+    large.too_large = True
+    assert "broker.reply_bytes_max" in reply_of(large, CAUSE, 1.8e9).message

@@ -38,3 +38,12 @@ def test_a_follower_sees_new_facts_until_it_stops():
     stop()
     journal.note(fact(2))
     assert [f.id for f in seen] == ["1"]
+
+
+def test_attributes_of_any_size_do_not_grow_the_ring():
+    journal = Journal(facts_max=10)
+    long = fact(1)._replace(id="i" * 60_000, source="s" * 60_000, type="t" * 60_000)
+    journal.note(long)
+    [kept] = journal.recent("default/b", 1)
+    assert len(kept.id) + len(kept.source) + len(kept.type) < 1000
+    assert list(journal.about("default/b", long.id, long.source)) == [kept]

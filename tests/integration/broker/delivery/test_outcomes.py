@@ -103,3 +103,13 @@ async def test_every_answer_has_its_outcome(house, what, attempts, end, code, re
             assert base64.b64decode(dead.headers["ce-knativeerrordata"]) == b"why"
         (letter,) = await house.letters("t")
         assert letter.kept == "dead-lettered"
+
+
+async def test_what_an_earlier_failure_said_is_gone_when_the_next_says_nothing(house):
+    sink = await house.subscriber()
+    await house.trigger("t", await house.subscriber(answer(400)), sink=sink)
+    await house.publish(event("1", knativeerrordest="http://old/", knativeerrorcode="500", knativeerrordata="b2xk"))
+    await house.until(lambda: sink.requests)
+    headers = sink.requests[0].headers
+    assert headers["ce-knativeerrorcode"] == "400"
+    assert "ce-knativeerrordata" not in headers

@@ -221,6 +221,7 @@ def test_attributes_have_a_bound():
     assert refused(f'"{"n" * 70_000}":"v"') == "too_large"
     assert decode('"x":"' + "v" * (65_536 - fixed - 1) + '"')
     assert refused('"x":"' + "v" * (65_536 - fixed) + '"') == "too_large"
+    assert refused('"x":"' + "é" * 40_000 + '"') == "too_large"  # bytes, as on the wire
     assert len(decode('"data":"' + "v" * 70_000 + '"').data or b"") == 70_002
 
 
