@@ -145,7 +145,7 @@ def _dressed(record: Record, more: dict[str, str | int] | None) -> Event:
     values: dict[str, str | int] = dict(more) if more is not None else {}
     if ARRIVAL not in record.event.attributes:
         values[ARRIVAL] = arrival(record.arrived_at)
-    remove = (TTL,)
+    remove: tuple[str, ...] = (TTL,)
     if more is not None:
         remove = (TTL, ERROR_DATA)  # of an earlier failure: what it says is overwritten, or gone (spec §9.8)
     return with_attributes(record.event, values, remove=remove)

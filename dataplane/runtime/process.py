@@ -22,7 +22,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from dataplane.errors import ConfigFault
 
@@ -138,6 +138,7 @@ def run(compose: Compose, *, complain: Callable[[str], None] | None = None) -> i
 
 
 async def _main(compose: Compose, say: Callable[[str], None]) -> int:
+    asyncio.get_running_loop().set_exception_handler(_uncaught)
     life = Lifecycle()
     async with _signals(life):
         try:
@@ -174,6 +175,16 @@ async def _signals(life: Lifecycle) -> AsyncIterator[None]:
     finally:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.remove_signal_handler(number)
+
+
+def _uncaught(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Where the bug is, without what asyncio would add: the callback's arguments, which may be somebody's event."""
+    error = context.get("exception")
+    task = context.get("task")
+    if error is None:
+        log.error("loop_failed message=%s", str(context.get("message"))[:200])
+    else:
+        log.error("uncaught task=%s error=%s", task.get_name() if task else "", type(error).__name__, exc_info=error)
 
 
 def _leave_now(number: int) -> None:

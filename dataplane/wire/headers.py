@@ -94,7 +94,17 @@ OURS = (b"k-", b"knative-serving-")  # what begins so is never passed on from a 
 class FieldTable:
     """Field by name for one kind of peer. `strict` refuses `_` in names (they alias `-` names in CGI-like servers)."""
 
-    __slots__ = ("_known", "_prefixes", "_strict", "actions", "field_bytes_max", "fields_max", "head_bytes_max", "heads", "trusted")
+    __slots__ = (
+        "_known",
+        "_prefixes",
+        "_strict",
+        "actions",
+        "field_bytes_max",
+        "fields_max",
+        "head_bytes_max",
+        "heads",
+        "trusted",
+    )
 
     def __init__(
         self, known: dict[bytes, Field], *, drop_prefixes: tuple[bytes, ...] = (), strict: bool = True

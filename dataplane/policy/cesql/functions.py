@@ -5,6 +5,9 @@ Path: compile.py → [functions] → values.py.
 An overload is chosen by how many arguments there are. Each argument is cast to its parameter's type first. What fails
 raises EvaluationFault with the value that the function has all the same (spec §26.14: LEFT('abc', -2) is 'abc').
 
+Bound: TEXT_CHARS_MAX of what CONCAT and CONCAT_WS make, an error beyond it (functionEvaluation, ""); nothing else makes
+a text longer than a small multiple of what it was given.
+
 Source: spec/eventing.md §26.13, §26.14.
 """
 
@@ -12,6 +15,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from dataplane.policy.cesql.values import INT_MAX, INT_MIN, EvaluationFault, Value
+
+TEXT_CHARS_MAX = 128 * 1024  # twice what all attributes of an event may have
 
 # Unicode's White_Space. str.strip() would take control characters U+001C…U+001F too.
 _WHITE_SPACE = "".join(map(chr, (*range(9, 14), 32, 0x85, 0xA0, 0x1680, *range(0x2000, 0x200B), 0x2028, 0x2029, 0x202F,
@@ -49,6 +54,13 @@ def _identity(value: Any) -> Value:
     return result
 
 
+def _joined(between: str, parts: tuple[str, ...]) -> str:
+    size = sum(map(len, parts)) + len(between) * max(0, len(parts) - 1)
+    if size > TEXT_CHARS_MAX:
+        raise EvaluationFault("functionEvaluation", f"{size} characters are more than {TEXT_CHARS_MAX}", "")
+    return between.join(parts)
+
+
 def _left(text: str, count: int) -> str:
     if count < 0:
         raise EvaluationFault("functionEvaluation", f"LEFT of {count} characters", text)
@@ -84,8 +96,8 @@ _FUNCTIONS: dict[str, tuple[Function, ...]] = {
     "STRING": (Function((str,), str, _identity),),
     "ABS": (Function((int,), int, _abs),),
     "LENGTH": (Function((str,), int, len),),
-    "CONCAT": (Function((), str, lambda *parts: "".join(parts), rest=str),),
-    "CONCAT_WS": (Function((str,), str, lambda between, *parts: between.join(parts), rest=str),),
+    "CONCAT": (Function((), str, lambda *parts: _joined("", parts), rest=str),),
+    "CONCAT_WS": (Function((str,), str, lambda between, *parts: _joined(between, parts), rest=str),),
     "LOWER": (Function((str,), str, str.lower),),
     "UPPER": (Function((str,), str, str.upper),),
     "TRIM": (Function((str,), str, lambda text: text.strip(_WHITE_SPACE)),),

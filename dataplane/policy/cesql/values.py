@@ -19,7 +19,7 @@ INT_MIN, INT_MAX = -(2**31), 2**31 - 1
 ZERO: dict[type, Value] = {str: "", int: 0, bool: False}
 NAMES: dict[type, str] = {str: "String", int: "Integer", bool: "Boolean"}
 
-_INTEGER = re.compile(r"[+-]?0*[0-9]{1,10}")  # more digits cannot be 32 bits
+_INTEGER = re.compile(r"([+-]?)0*([0-9]{1,10})")  # more digits cannot be 32 bits, and int() refuses thousands
 
 
 class EvaluationFault(Exception):
@@ -41,8 +41,8 @@ def to_string(value: Value) -> str:
 def to_integer(value: Value) -> int:
     if type(value) is not str:
         return int(value)
-    if _INTEGER.fullmatch(value) is not None:
-        number = int(value)
+    if (match := _INTEGER.fullmatch(value)) is not None:
+        number = int(match[1] + match[2])
         if INT_MIN <= number <= INT_MAX:
             return number
     raise EvaluationFault("cast", f"{shown(value)} is no 32-bit Integer")

@@ -511,7 +511,9 @@ async def test_a_type_of_any_size_is_no_label(world):
     client = await here.client()
     for type_ in ("t" * 256, "u" * 257):
         assert (await client.posted(headers=CE.replace("ce-type: t", "ce-type: " + type_))).status == 202
-    labels = 'kn_broker_name="b",kn_broker_namespace="ns",kn_trigger_name="",kn_trigger_namespace="",cloudevents_type="{}"'
+    labels = (
+        'kn_broker_name="b",kn_broker_namespace="ns",kn_trigger_name="",kn_trigger_namespace="",cloudevents_type="{}"'
+    )
     counted = "kn_eventing_dispatch_duration_seconds_count{{{}}}".format
     assert here.counted(counted(labels.format("t" * 256) + ',http_response_status_code="202"')) == 1
     assert here.counted(counted(labels.format("") + ',http_response_status_code="202"')) == 1

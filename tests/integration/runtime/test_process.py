@@ -148,3 +148,20 @@ def test_a_programming_error_at_the_start_exits_1_with_its_stack(tmp_path: Path)
     _, err = process.communicate(timeout=20)
     assert process.returncode == 1
     assert "internal error: KeyError('x')" in err
+
+
+def test_what_nobody_caught_is_logged_without_what_it_was_called_with(tmp_path: Path) -> None:
+    process = _start(
+        tmp_path,
+        """
+async def compose(life):
+    def callback(payload):
+        raise KeyError("why")
+    asyncio.get_running_loop().call_soon(callback, "payload of somebody")
+    asyncio.get_running_loop().call_later(0.01, life.end)
+""",
+    )
+    _, err = process.communicate(timeout=20)
+    assert "uncaught" in err
+    assert "KeyError: 'why'" in err
+    assert "payload of somebody" not in err

@@ -85,3 +85,19 @@ def test_an_event_without_type_or_source_is_asked_of_the_rest_only():
     index.add("a", compile_filters([{"exact": {"type": "a"}}]), 1)
     index.add("b", compile_filters([]), 2)
     assert index.match(Event(attributes={"id": "1"})) == [2]
+
+
+class Broken:
+    interest = None
+
+    def matches(self, event):
+        raise ValueError("of an event")
+
+
+def test_a_filter_that_fails_costs_nobody_else_the_event():
+    index = Index()
+    index.add("before", compile_filters([]), "before")
+    index.add("broken", Broken(), "broken")
+    index.add("behind", compile_filters([]), "behind")
+    event = Event(attributes={"type": "a", "source": "a"})
+    assert sorted(index.match(event)) == ["before", "behind"]

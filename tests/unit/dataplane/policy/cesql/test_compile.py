@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dataplane.policy.cesql.compile import compile_expression
+from dataplane.policy.cesql.lex import ParseFault
 from dataplane.wire.cloudevents import Event
 
 
@@ -85,6 +86,9 @@ def event(**extensions) -> Event:
         ("INT('0x1')", 0, "cast"),
         ("INT('0000000000000005')", 5, None),
         ("INT('2147483648')", 0, "cast"),
+        (f"INT('{'0' * 9000}7')", 7, None),  # more digits than Python's int() takes
+        (f"INT('{'9' * 9000}')", 0, "cast"),
+        (f"'-{'0' * 9000}7' < 0", True, None),
         ("NOT 10", False, None),
         # §26.14
         ("SUBSTRING('abc', 2, 100)", "bc", None),
@@ -198,3 +202,34 @@ def test_logic_is_what_right_association_says(text, type_, n, ext):
     if matches and expression.interest is not None:
         name, value = expression.interest
         assert attributes[name] == value
+
+
+def test_a_text_cannot_be_made_to_grow_without_end():
+    many = ", ".join(["x"] * 5000)
+    assert not compile_expression(f"CONCAT({many}) LIKE '%{'a_' * 1000}b%'").matches(event(x="a" * 60_000))
+    for call in (f"CONCAT({many})", f"CONCAT_WS(x, {many})"):
+        result = compile_expression(call).evaluate(event(x="a" * 60_000))
+        assert (result.value, result.error and result.error.kind) == ("", "functionEvaluation")
+    assert compile_expression("LENGTH(CONCAT(x, x)) = 120000").matches(event(x="a" * 60_000))
+
+
+TOKENS = st.sampled_from(
+    ["AND", "OR", "XOR", "NOT", "LIKE", "IN", "EXISTS", "true", "FALSE", "id", "x", "n", "(", ")", ",", "=", "!=", "<>", "<", ">=",
+     "+", "-", "*", "/", "%", "0", "-1", "2147483647", "-2147483648", "''", "'a%_'", '"\\"%"', "'-0'", "ABS(", "LEFT(", "SUBSTRING(",
+     "CONCAT_WS(", "INT(", "BOOL(", "TRIM(", "UPPER(", "NONE(", "LENGTH("]
+)  # fmt: skip
+TEXTS = st.one_of(
+    st.text(max_size=6), st.sampled_from(["0" * 5000 + "1", "9" * 5000, "+5", "\u0665", "TRUE", "-2147483648"])
+)
+
+
+@given(st.lists(TOKENS, max_size=14).map(" ".join), TEXTS, st.one_of(st.booleans(), st.integers(-(2**31), 2**31 - 1)))
+def test_whatever_parses_has_a_value_for_whatever_event(text, x, n):
+    try:
+        expression = compile_expression(text)
+    except ParseFault:
+        return
+    given = event(x=x, n=n)
+    result = expression.evaluate(given)
+    assert type(result.value) in (str, int, bool)
+    assert expression.matches(given) is (result.value is True and result.error is None)
