@@ -3,8 +3,8 @@
 P1 cost of a request · P2 its latency · P3 two workers · P4 idle connections · P5 a big snapshot · P6 cold start ·
 P7 5 000 at once · P9 an event · P10 a thousand triggers · P11 on Redis and Kafka · M a mass apply · D the numbers of
 docs/decisions · E0 events as bytes · E1 matching · E2 accepting events · E3 delivering them · E4 beside a slow
-subscriber · E5 a dead one · E6 fan-out · ES stores of one machine · EF their files · EB a backlog. A target that is
-missed is printed, not raised: figures are read by people, beside their noise.
+subscriber · E5 a dead one · E6 fan-out · E7 after an outage · ES stores of one machine · EF their files · EB a
+backlog. A target that is missed is printed, not raised: figures are read by people, beside their noise.
 """
 
 import argparse
@@ -17,6 +17,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from harness import Bench, Failed, machine
+from scenarios.after_outage import does_what_is_new_wait_after_an_outage
 from scenarios.big_snapshot import what_do_ten_thousand_routes_cost
 from scenarios.choices import what_do_our_choices_cost
 from scenarios.codec import what_does_an_event_cost_as_bytes
@@ -62,6 +63,7 @@ SCENARIOS: dict[str, Callable[[Bench], None]] = {
     "E4": does_a_slow_subscriber_delay_others,
     "E5": does_a_dead_subscriber_cost_memory,
     "E6": what_does_fan_out_cost,
+    "E7": does_what_is_new_wait_after_an_outage,
     "EK": what_does_an_event_cost_on_kafka,
     "ER": what_does_an_event_cost_on_redis,
     "ES": what_does_an_event_cost_its_store,
@@ -74,7 +76,7 @@ NEEDED = {"wrk": "apt-get install wrk", "nginx": "apt-get install nginx"}
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument(
-        "scenarios", nargs="*", metavar="P1…P11, M, D, E0…E6, EK, ER, ES, EF, EB", default=list(SCENARIOS)
+        "scenarios", nargs="*", metavar="P1…P11, M, D, E0…E7, EK, ER, ES, EF, EB", default=list(SCENARIOS)
     )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=4, help="of load per subject and round")
