@@ -17,7 +17,7 @@ from broker.store.contract import Record
 from dataplane.errors import BadEvent, UnsupportedCoding
 from dataplane.net.call import Call, Line, open_line
 from dataplane.net.engine import Engine
-from dataplane.resources.triggers import DeliveryPolicy, Target, Trigger
+from dataplane.resources.triggers import DeliveryPolicy, Target
 from dataplane.wire.cloudevents import Event, decode_reply, encode_binary, encode_structured, with_attributes
 from dataplane.wire.destination import parse
 from dataplane.wire.headers import is_token
@@ -83,30 +83,6 @@ class Post:
         if record.headers:
             lines += _passed_on(record.headers)
         return b"%b%bcontent-length: %d\r\n\r\n%b" % (head, lines, len(body), body)
-
-
-class Plan(NamedTuple):
-    """What a trigger says, compiled."""
-
-    trigger: Trigger
-    subscriber: Post
-    dead_letter: Post | None
-
-
-def compile_plan(trigger: Trigger, engine: Engine, settings: BrokerSettings, before: Plan | None = None) -> Plan:
-    """What did not change since `before` is taken over, connections and all. Raises ConfigFault."""
-    known = [] if before is None else [p for p in (before.subscriber, before.dead_letter) if p is not None]
-
-    def post(target: Target, *, asks: bool) -> Post:
-        key = Post.key_of(target, trigger.delivery, asks)
-        for old in known:
-            if old.key == key:
-                return old
-        return Post(engine, target, trigger.delivery, settings, namespace=trigger.namespace, asks=asks)
-
-    subscriber = post(trigger.subscriber, asks=True)
-    sink = post(trigger.dead_letter, asks=False) if trigger.dead_letter is not None else None
-    return Plan(trigger, subscriber, sink)
 
 
 class Reply(NamedTuple):

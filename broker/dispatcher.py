@@ -23,13 +23,13 @@ Source: spec/eventing.md §9, §10.4, §11.5-11.7; reliability.md BR-09…BR-17.
 import asyncio
 from collections.abc import Sequence
 
+from broker.attempt import Attempt
 from broker.backoff import JITTER, wait_s
-from broker.deliver import NO_REPLY, Post, compile_plan, reply_of
+from broker.deliver import NO_REPLY, reply_of
 from broker.journal import Fact, Journal
 from broker.meters import DeliveryMeters
 from broker.outcome import (
     BAD_REPLY_CODE,
-    DATA_BYTES_MAX,
     LOOP_CODE,
     Verdict,
     away,
@@ -38,12 +38,12 @@ from broker.outcome import (
     reads_reply,
 )
 from broker.pace import Ramp
+from broker.plan import Plans
 from broker.settings import BrokerSettings
 from broker.store.contract import Delivery, Failure, Lag, Record, Subscription
-from broker.window import Held, Window
+from broker.window import Window
 from dataplane.clock import Clock
 from dataplane.errors import StoreFault
-from dataplane.net.call import Call
 from dataplane.net.engine import Engine
 from dataplane.net.timers import NEVER
 from dataplane.policy.filters import Filter
@@ -51,36 +51,6 @@ from dataplane.resources.triggers import Trigger
 from dataplane.wire.cloudevents import Event
 
 ATTRIBUTE_BYTES = 64  # what one weighs in memory, about
-
-
-class Attempt(Call):
-    """One delivery, one POST. failure: why it goes to the dead-letter sink; None: this is for the subscriber."""
-
-    __slots__ = ("consumer", "delivery", "due", "failure", "lane", "late", "number", "post", "size_bytes", "started")
-
-    def __init__(
-        self, consumer: "TriggerConsumer", delivery: Delivery, number: int, size_bytes: int, lane: int = 0
-    ) -> None:
-        super().__init__()
-        self.consumer = consumer
-        self.delivery = delivery
-        self.number = number
-        self.size_bytes = size_bytes
-        self.lane = lane
-        self.late = number > 1
-        self.failure: Failure | None = None
-        self.due = 0.0  # loop seconds
-        self.started = 0.0
-        self.post: Post
-
-    def __lt__(self, other: Held) -> bool:
-        return self.due < other.due
-
-    def on_answer(self) -> None:
-        self.consumer._answered(self)
-
-    def on_stored(self, fault: StoreFault | None) -> None:
-        self.consumer._reply_stored(self, fault)
 
 
 class TriggerConsumer:
@@ -111,7 +81,6 @@ class TriggerConsumer:
         self._wall = clock.wall
         self._family = meters
         self._subscription: Subscription | None = None
-        self._posts: list[Post] = []  # of older plans, as long as something is on its way there
         self._failures: dict[str, Failure] = {}  # by position: on the way to the dead-letter sink, between two attempts
         self._back_at = 0.0  # wall seconds: when its subscriber was back; what came before waited
         self._storing = 0  # replies
@@ -121,7 +90,7 @@ class TriggerConsumer:
             ordered=trigger.ordered, lanes=settings.lanes, bytes_max=settings.in_flight_bytes_max,
             event_bytes_max=settings.event_bytes_max, scheduled_max=settings.retry_waiting_max, now=engine.clock(),
         )  # fmt: skip
-        self._plan = compile_plan(trigger, engine, settings)
+        self._plans = Plans(trigger, engine, settings)
         self._apply(trigger)
         self._meters = meters.watch(self, trigger.namespace, trigger.name, broker)
 
@@ -138,15 +107,10 @@ class TriggerConsumer:
         `ordered` is another subscription: it cannot change in place.
         """
         assert trigger.ordered == self.ordered
-        before = self._plan
-        self._plan = compile_plan(trigger, self._engine, self._settings, before)
-        for post in (before.subscriber, before.dead_letter):
-            if post is not None and post not in (self._plan.subscriber, self._plan.dead_letter):
-                self._posts.append(post)
-        self._forget_posts()
+        before = self._plans.change(trigger)
         self._filter = filter
         self.interest = filter.interest
-        if before.subscriber.url != self._plan.subscriber.url:
+        if before.subscriber.url != self._plans.now.subscriber.url:
             self._window.ramp = Ramp(self._clock())  # what is known is known of the other one
         self._apply(trigger)
         self._pump()
@@ -232,7 +196,7 @@ class TriggerConsumer:
 
     def _recall(self, attempt: Attempt) -> None:
         """Is it the dead-letter sink's turn? (What was forgotten is the subscriber's.)"""
-        beyond = attempt.number - 1 - self._plan.trigger.delivery.retry
+        beyond = attempt.number - 1 - self._plans.now.trigger.delivery.retry
         failure = self._failures.pop(attempt.delivery.position, None)
         if beyond > 0 and failure is not None:
             attempt.failure = failure
@@ -257,21 +221,21 @@ class TriggerConsumer:
         failure = attempt.failure
         attempt.started = self._clock()
         more = None
-        attempt.post = post = self._plan.subscriber
+        attempt.post = post = self._plans.now.subscriber
         if failure is None:
             if attempt.number == 1:
                 self._meters.process(record.event.type).observe(max(0.0, self._wall() - record.arrived_at))
-        elif self._plan.dead_letter is None:
+        elif self._plans.now.dead_letter is None:
             self._park(attempt, failure)
             return
         else:
-            attempt.post = post = self._plan.dead_letter
+            attempt.post = post = self._plans.now.dead_letter
             more = error_attributes(failure)
         try:
             data = post.request(record, attempt.number, more)
         except ValueError as error:  # a store that others write to: it must not stop those behind it
             self._meters.given_up["rejected"].v += 1
-            self._park(attempt, self._failure(attempt, "rejected", 0, f"it cannot be sent: {error}"))
+            self._park(attempt, attempt.failed("rejected", 0, f"it cannot be sent: {error}", self._wall()))
             return
         self._window.in_flight += 1
         self._meters.in_flight.v = self._window.in_flight
@@ -279,12 +243,11 @@ class TriggerConsumer:
 
     # ---- end --------------------------------------------------------------------------------------
 
-    def _answered(self, attempt: Attempt) -> None:
+    def answered(self, attempt: Attempt) -> None:
         window = self._window
         window.in_flight -= 1
         self._meters.in_flight.v = window.in_flight
-        if self._posts:
-            self._forget_posts()
+        self._plans.sweep()
         status = attempt.status if attempt.error is None else 0
         now = self._clock()
         self._meters.dispatch(attempt.delivery.record.event.type, status).observe(now - attempt.started)
@@ -305,10 +268,10 @@ class TriggerConsumer:
             assert reply.record is not None
             self._replied(attempt, reply.record)
         elif verdict is Verdict.AGAIN:
-            self._again(attempt, status, "exhausted", _said(attempt))
+            self._again(attempt, status, "exhausted", attempt.said())
         else:
             code, reason = (BAD_REPLY_CODE, "reply") if reply.content != "none" else (status, "rejected")
-            self._give_up(attempt, self._failure(attempt, reason, code, reply.message))
+            self._give_up(attempt, attempt.failed(reason, code, reply.message, self._wall()))
 
     def _is_back(self) -> None:
         """The subscriber was away: what is appended from now on need not wait for what it missed."""
@@ -327,12 +290,12 @@ class TriggerConsumer:
         assert self._subscription is not None
         if reply.hops <= 0:
             message = "the reply has used up its hops: a loop of triggers and replies"
-            self._give_up(attempt, self._failure(attempt, "hops", LOOP_CODE, message))
+            self._give_up(attempt, attempt.failed("hops", LOOP_CODE, message, self._wall()))
             return
         self._storing += 1
         self._subscription.settle_with(attempt.delivery, reply, attempt.on_stored)
 
-    def _reply_stored(self, attempt: Attempt, fault: StoreFault | None) -> None:
+    def reply_stored(self, attempt: Attempt, fault: StoreFault | None) -> None:
         self._storing -= 1
         if self._closed:
             return
@@ -346,8 +309,8 @@ class TriggerConsumer:
 
     def _again(self, attempt: Attempt, status: int, reason: str, message: str) -> None:
         """It failed in a way that time may mend. status: 0 = no answer, or one that could not be used."""
-        if attempt.number > self._plan.trigger.delivery.retry:
-            self._give_up(attempt, self._failure(attempt, reason, status, message))
+        if attempt.number > self._plans.now.trigger.delivery.retry:
+            self._give_up(attempt, attempt.failed(reason, status, message, self._wall()))
             return
         self._note("failed", attempt, message=message)
         self._later(attempt, status, attempt.number + 1, None)
@@ -356,27 +319,27 @@ class TriggerConsumer:
         """The subscriber will not get it: dead letter, or parked. It keeps its place (and lane) for that."""
         self._note("failed", attempt, message=failure.message)
         self._meters.given_up[failure.reason].v += 1
-        if self._plan.dead_letter is None:
+        if self._plans.now.dead_letter is None:
             self._park(attempt, failure)
             return
-        onward = self._follow(attempt, 1)
+        onward = attempt.follow(1)
         onward.failure = failure
         self._start(onward)
 
     def _dead_letter_answered(self, attempt: Attempt, status: int, failure: Failure) -> None:
         assert self._subscription is not None
         verdict = judge(status)
-        policy = self._plan.trigger.delivery
+        policy = self._plans.now.trigger.delivery
         if verdict is Verdict.DELIVERED:
             self._subscription.park(attempt.delivery, failure, "dead-lettered")
             self._meters.dead_lettered.v += 1
             self._note("dead-lettered", attempt, duration_s=self._clock() - attempt.started)
             self._release(attempt)
         elif verdict is Verdict.AGAIN and attempt.number <= policy.retry:
-            self._note("failed", attempt, message=f"dead-letter sink: {_said(attempt)}")
+            self._note("failed", attempt, message=f"dead-letter sink: {attempt.said()}")
             self._later(attempt, status, 1 + policy.retry + attempt.number + 1, failure)
         else:
-            why = f"dead-letter sink {attempt.post.url}: {_said(attempt)}, after {attempt.number} attempts"
+            why = f"dead-letter sink {attempt.post.url}: {attempt.said()}, after {attempt.number} attempts"
             self._meters.given_up["dead-letter"].v += 1
             self._park(
                 attempt,
@@ -390,7 +353,7 @@ class TriggerConsumer:
     def _later(self, attempt: Attempt, status: int, number: int, failure: Failure | None) -> None:
         """number: what the store is told; beyond 1 + retry it is the dead-letter sink's (see `_recall`)."""
         assert self._subscription is not None
-        policy = self._plan.trigger.delivery
+        policy = self._plans.now.trigger.delivery
         asked = None
         for name, value in attempt.fields:
             if len(name) == 11 and name.lower() == b"retry-after":
@@ -403,7 +366,7 @@ class TriggerConsumer:
         self._meters.retried.v += 1
         if self.ordered:
             self._subscription.later(attempt.delivery, due_at=wall + wait, attempt=number, keep=True)
-            onward = self._follow(attempt, attempt.number + 1)
+            onward = attempt.follow(attempt.number + 1)
             onward.failure = failure
             onward.due = self._clock() + wait
             self._window.sleep(onward)
@@ -471,28 +434,10 @@ class TriggerConsumer:
         self._wait_max = max(policy.max_backoff_s, policy.retry_after_max_s or 0.0) * (1.0 + JITTER)
         self._stopped = trigger.paused or self._draining or self._closed
 
-    def _forget_posts(self) -> None:
-        """Of older plans, where nothing is on its way any more."""
-        for post in [post for post in self._posts if not len(post.line)]:
-            self._posts.remove(post)
-            post.line.close()
-
     def _cut(self) -> None:
         self._stopped = True
         self._engine.timers.forget(self)
-        for post in (self._plan.subscriber, self._plan.dead_letter, *self._posts):
-            if post is not None:
-                post.line.close()
-        self._posts.clear()
-
-    def _follow(self, attempt: Attempt, number: int) -> Attempt:
-        return Attempt(self, attempt.delivery, number, attempt.size_bytes, attempt.lane)
-
-    def _failure(self, attempt: Attempt, reason: str, code: int, message: str) -> Failure:
-        return Failure(
-            reason=reason, code=code, dest=attempt.post.url, data=attempt.body[:DATA_BYTES_MAX],
-            message=message or _said(attempt), attempts=attempt.number, at=self._wall(),
-        )  # fmt: skip
+        self._plans.close()
 
     def _note(self, what: str, attempt: Attempt, *, duration_s: float = 0.0, message: str = "") -> None:
         delivery = attempt.delivery
@@ -503,9 +448,3 @@ class TriggerConsumer:
                 self.name, delivery.position, attempt.number, attempt.status, duration_s, message,
             )
         )  # fmt: skip
-
-
-def _said(attempt: Attempt) -> str:
-    """For people: what came of it."""
-    error = attempt.error
-    return f"answered {attempt.status}" if error is None else str(error) or error.code
