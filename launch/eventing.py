@@ -8,6 +8,7 @@ Source: architecture.md "The parts", "The four contracts" 3.
 """
 
 import asyncio
+import logging
 import os
 import socket
 import uuid
@@ -15,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from aiohttp import web
+from msgspec.structs import replace
 
 from broker.dispatcher import TriggerConsumer
 from broker.ingress import Ingress
@@ -36,6 +38,9 @@ from launch.instance import Instance
 from launch.startup import Ground
 
 CONNECT_TIMEOUT_S = 5.0  # to subscribers, which may be far away
+OF_ONE_PROCESS = ("memory", "sqlite")
+
+log = logging.getLogger(__name__)
 
 
 class Eventing:
@@ -49,7 +54,10 @@ class Eventing:
         data: Path,
         report: Callable[[Reported], None] = lambda _: None,
         dispatch: bool = True,
+        half: bool = False,
     ) -> None:
+        """half: other processes do the rest of the work, so brokers that one process keeps for itself are not here."""
+        self._half = half
         self._ground, self._settings, self._data = ground, settings, data
         loop = asyncio.get_running_loop()
         self.engine = Engine(
@@ -77,7 +85,17 @@ class Eventing:
         self.inspect = Inspect(service=self.service, journal=self.journal)
 
     def apply(self, snapshot: Snapshot, change: Change | None = None) -> None:
-        self.service.apply(snapshot, change)
+        self.service.apply(self._shared(snapshot, change) if self._half else snapshot, change)
+
+    def _shared(self, snapshot: Snapshot, change: Change | None) -> Snapshot:
+        """What an ingress alone would keep for itself, no dispatcher would ever see."""
+        own = {
+            key: one for key, one in snapshot.brokers.items() if (one.store or self._settings.store) in OF_ONE_PROCESS
+        }
+        for key in own:
+            if change is None or key in change.brokers:
+                log.warning("broker_not_shared name=%s store=%s", key, own[key].store or self._settings.store)
+        return replace(snapshot, brokers={key: one for key, one in snapshot.brokers.items() if key not in own})
 
     async def listen(self, host: str, port: int) -> tuple[str, int]:
         return await self._ingress.listen(host, port)

@@ -262,7 +262,7 @@ class BrokerOptions(NamedTuple):
 async def broker(ground: Ground, options: BrokerOptions) -> None:
     """The event path alone. `dataplane events --data DIR` finds it by the instance file that it writes."""
     from broker.settings import BrokerSettings
-    from launch.eventing import Eventing, Inspection
+    from launch.eventing import OF_ONE_PROCESS, Eventing, Inspection
 
     life = ground.life
     tasks = Tasks("broker")
@@ -270,14 +270,19 @@ async def broker(ground: Ground, options: BrokerOptions) -> None:
     lock = Lock(options.data)
     life.on_stop("lock", _sync(lock.release))
     settings = ground.settings.section("broker", BrokerSettings)
-    if options.role != "all" and settings.store in ("memory", "sqlite"):
+    if options.role != "all" and settings.store in OF_ONE_PROCESS:
         raise ConfigFault(
             f"--role {options.role}: the {settings.store} store belongs to one process; "
             "halves need --set broker.store=redis or kafka"
         )
     feed = Feed(ground, options.source, tasks)
     eventing = Eventing(
-        ground, settings=settings, data=options.data, report=feed.say, dispatch=options.role != "ingress"
+        ground,
+        settings=settings,
+        data=options.data,
+        report=feed.say,
+        dispatch=options.role != "ingress",
+        half=options.role != "all",
     )
     await feed.start(eventing.apply)
     checks: dict[str, Check] = {
@@ -292,6 +297,7 @@ async def broker(ground: Ground, options: BrokerOptions) -> None:
     life.on_stop("eventing", eventing.close, within_s=120.0)
     await eventing.service.settled(FIRST_SNAPSHOT_S)
     if options.role == "dispatcher":
+        inspection.write(http="", api=url_of(api), started_at=ground.clock.wall())
         say_ready(api=api)
         return
     http = await eventing.listen(*split_address(options.http))

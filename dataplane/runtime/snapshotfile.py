@@ -113,11 +113,13 @@ class FileWatcher:
         self._snapshot = snapshot
         self._meters.generation.v = snapshot.generation
         log.info(
-            "snapshot_file_applied path=%s generation=%d routes=%d revisions=%d",
+            "snapshot_file_applied path=%s generation=%d routes=%d revisions=%d brokers=%d triggers=%d",
             self._path,
             snapshot.generation,
             len(snapshot.routes),
             len(snapshot.revisions),
+            len(snapshot.brokers),
+            len(snapshot.triggers),
         )
 
 

@@ -1,9 +1,14 @@
 """`dataplane send`: one CloudEvent to a broker, without caring about headers, names and ports."""
 
+from typing import TYPE_CHECKING
+
 import click
 
 from launch.body import instance_or_body, looks_like_json, payload
 from launch.options import Seconds, namespace_option
+
+if TYPE_CHECKING:
+    from launch.client import Client
 
 
 @click.command(short_help="Send a CloudEvent to a broker.")
@@ -56,7 +61,7 @@ def command(
     from urllib.parse import quote, urlsplit
 
     from dataplane.clock import SYSTEM, rfc3339_micro
-    from launch.client import connect, path_of
+    from launch.client import connect
     from launch.instance import Failure, TimedOut
     from launch.names import kind_named
 
@@ -77,10 +82,7 @@ def command(
         word, slash, name = target.partition("/")
         if not slash or kind_named(word).kind != "Broker":
             raise click.UsageError(f"{target}: expected broker/NAME or a URL")
-        found = connect(data).get(path_of(kind_named("broker"), namespace, name))
-        address = found.get("status", {}).get("address", {}).get("url", "")
-        if not address:
-            raise Failure(f"broker {name!r} has no address yet; `dataplane describe broker/{name}` says why")
+        address = _address(connect(data), namespace, name)
     url = urlsplit(address)
     try:
         port = url.port
@@ -118,3 +120,20 @@ def command(
         raise Failure(f"HTTP {answer.status} {answer.reason}{f' ({code})' if code else ''}: {why or 'refused'}{again}")
     click.echo(f"accepted id={attributes['id']} type={type_}")
     return 0
+
+
+def _address(client: "Client", namespace: str, name: str) -> str:
+    from launch.client import ServerError, path_of
+    from launch.instance import Failure
+    from launch.names import kind_named
+
+    try:
+        found = client.get(path_of(kind_named("broker"), namespace, name))
+    except ServerError as error:
+        if error.code == 404 and "requested resource" in error.message and client.instance.http:
+            return f"{client.instance.http}/{namespace}/{name}"  # a broker of its own: it has producers, no resources
+        raise
+    address = str(found.get("status", {}).get("address", {}).get("url", ""))
+    if not address:
+        raise Failure(f"broker {name!r} has no address yet; `dataplane describe broker/{name}` says why")
+    return address

@@ -1,6 +1,7 @@
 """Several broker processes share a broker on Redis and Kafka; when one dies the others take over what it had."""
 
 import asyncio
+import sys
 import uuid
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -47,3 +48,50 @@ triggers:
     assert len(history.acknowledged) > 300
     for name in ("all", "lanes"):
         assert not history.never_sent(name)
+
+
+async def test_two_halves_share_what_can_be_shared_and_commands_find_both(broker_process: Make, tmp_path: Path) -> None:
+    history = History(tmp_path / "history.jsonl")
+    subscriber = Subscriber(history)
+    await subscriber.start()
+    snapshot = f"""
+brokers:
+  halves/orders: {{store: redis}}
+  halves/own: {{store: sqlite}}
+triggers:
+  halves/all: {{broker: orders, subscriber: {{url: "{subscriber.address}/all"}}}}
+  halves/dead: {{broker: orders, subscriber: {{url: "http://127.0.0.1:9/"}}}}
+"""
+    with stores.shared("redis", tmp_path) as arguments:
+        more = (*arguments, "--set", "broker.store=redis")
+        dispatcher = await broker_process(snapshot, *more, "--role", "dispatcher")
+        ingress = await broker_process(snapshot, *more, "--role", "ingress")
+        sent = await command(ingress, "send", "broker/orders", "-n", "halves", "--type", "a", "--id", "1")
+        assert sent == "accepted id=1 type=a\n"
+        refused = await command(ingress, "send", "broker/own", "-n", "halves", "--type", "a", fails=True)
+        assert "no_broker" in refused, "no dispatcher would ever see what this half kept for itself"
+        async with asyncio.timeout(30):
+            while "1  " not in await command(dispatcher, "events", "parked", "trigger/dead", "-n", "halves"):
+                await asyncio.sleep(0.2)
+        assert "halves/own" not in await command(dispatcher, "events", "brokers")
+        assert await ingress.stop() == 0
+        assert await dispatcher.stop() == 0
+    await subscriber.stop()
+    history.close()
+
+
+async def command(process: BrokerProcess, *arguments: str, fails: bool = False) -> str:
+    """What `dataplane` prints when it finds that process by its `--data`."""
+    run = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "launch",
+        *arguments,
+        "--data",
+        str(process.folder / "data"),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    out, _ = await run.communicate()
+    assert (run.returncode != 0) == fails, out
+    return out.decode()
