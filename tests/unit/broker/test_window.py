@@ -77,6 +77,16 @@ def test_after_an_outage_there_is_more_room_for_what_is_new():
     assert made.fresh(10.0) >= new / 2 - 1, "half is left to what is new"
 
 
+def test_what_waited_leaves_to_what_is_new_what_is_left():
+    made = back()
+    new = made.fresh(10.0)
+    for number in range(new - new // 3):
+        made.add(Item(number, "", 1), "")
+        assert made.begin(10.0) is not None
+    assert made.room(10.0) == 0
+    assert made.fresh(10.0) > 0
+
+
 def test_what_is_new_overtakes_what_has_no_token():
     made = back()
     for number in range(100):
