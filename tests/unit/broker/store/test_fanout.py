@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 
 from broker.store import fanout
-from broker.store.contract import Delivery, LogSettings, Record, Start
+from broker.store.contract import PASSED_MAX, Delivery, LogSettings, Record, Start
 from broker.store.fanout import SLICE
 from broker.store.memory import MemoryLog, MemoryStore
 from dataplane.testing.clock import VirtualTimeLoop
@@ -214,5 +214,27 @@ def test_a_commit_for_many_triggers_is_handed_over_in_turns(monkeypatch) -> None
                 break
         assert all(consumer.ids == [f"e{i}" for i in range(100)] for consumer in many)
         assert most <= 50 + 20 + SLICE
+
+    run(scenario)
+
+
+def test_what_a_trigger_leapt_over_is_bounded_and_never_comes_twice() -> None:
+    async def scenario(loop, log: MemoryLog) -> None:
+        """One place: each return it takes one new record, and the next ones wait."""
+        slow = Consumer("slow", room=0)
+        place = await log.subscribe(slow, Start())
+        slow.fresh = lambda: 1 - (len(slow.got) - taken)
+        for i in range(100):
+            taken = len(slow.got)
+            append(log, record(f"new{i}"), record(f"waits{i}"))
+            await turns(5)
+            place.newest_first()
+        assert len(place.progress.gaps) == PASSED_MAX
+        assert PASSED_MAX <= len(slow.got) < 100, "beyond that it reads in order again"
+        slow.capacity = 1000
+        place.more()
+        await turns(500)
+        assert sorted(slow.ids) == sorted([*(f"new{i}" for i in range(100)), *(f"waits{i}" for i in range(100))])
+        assert (place.progress.gaps, place.newest, place.behind) == ([], False, False)
 
     run(scenario)
