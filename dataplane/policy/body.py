@@ -43,7 +43,7 @@ def _value(event: Event) -> Any:
         return NOT_JSON
     try:
         return _decode(data)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return NOT_JSON
 
 

@@ -136,7 +136,7 @@ def _literal(text: str, at: int) -> Any:
         return re.sub(r"\\(.)", r"\1", text[1:-1], flags=re.DOTALL)
     try:
         value = msgspec.json.decode(text)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
         value = NOT_JSON
     if value is NOT_JSON or isinstance(value, dict | list):
         raise PathFault(f"at character {at + 1}: {text[:20]!r} is no number, quoted string, true, false or null")

@@ -48,6 +48,8 @@ def compile_cel(text: str) -> Callable[[Event], bool]:
     if len(text) > EXPRESSION_CHARS_MAX:
         raise CelFault(f"an expression has at most {EXPRESSION_CHARS_MAX} characters")
     environment = _environment()
+    if any("\ud800" <= char <= "\udfff" for char in text):
+        raise CelFault("an expression holds no lone surrogates")
     try:
         expression = environment.compile(text)
     except RuntimeError as error:

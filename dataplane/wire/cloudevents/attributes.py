@@ -36,7 +36,8 @@ _TIME = re.compile(
 _LEAP_DAY = re.compile(r"(\d\d)(\d\d)-02-29", re.ASCII)
 _TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _QUOTED = r'"(?:[\t !#-\[\]-~]|\\[\t -~])*"'
-_MEDIA = re.compile(rf"({_TOKEN}/{_TOKEN})((?:[ \t]*;[ \t]*(?:{_TOKEN}=(?:{_TOKEN}|{_QUOTED}))?)*)[ \t]*")
+# Possessive: a blank belongs to the part before it for good, or a header of 100 bytes would be tried for hours.
+_MEDIA = re.compile(rf"({_TOKEN}/{_TOKEN})((?:[ \t]*+;[ \t]*+(?:{_TOKEN}=(?:{_TOKEN}|{_QUOTED}))?+)*+)[ \t]*+")
 _CHARSET = re.compile(rf';[ \t]*charset="?({_TOKEN})', re.IGNORECASE)
 
 

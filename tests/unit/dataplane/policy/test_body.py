@@ -29,6 +29,8 @@ def test_is_json(content_type):
         event(b"{"),
         event(b"[1]", datacontenttype="text/plain"),
         event(b"\xff"),
+        event(b'{"x":"\xff"}'),
+        event(b'{"x":"\\ud800"}'),
         event(b"[" * 100_000),
         event(b'"' + b"a" * BODY_BYTES_MAX + b'"'),
     ],
