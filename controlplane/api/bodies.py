@@ -15,6 +15,7 @@ from aiohttp import web
 
 from controlplane import strict, yaml_text
 from controlplane.api import protobuf, status
+from dataplane.resources import eventing
 from dataplane.resources.kinds import Kind, to_builtins
 from dataplane.resources.meta import Resource
 
@@ -86,7 +87,8 @@ def plain(one: Resource) -> dict[str, Any]:
 def resource(kind: Kind, data: Any, validation: str = "Warn") -> tuple[Resource, list[str]]:
     """The struct, and warnings (one line each, for Warning headers).
 
-    `validation`: Strict refuses unknown fields, Warn reports them, Ignore drops them.
+    `validation`: Strict refuses unknown fields, Warn reports them, Ignore drops them. In the spec of a Broker or
+    Trigger they are always refused: a filter that is not understood must not become "every event" (eventing.md B3).
 
     Raises:
         ApiError: 400; the message names every mistake.
@@ -102,6 +104,10 @@ def resource(kind: Kind, data: Any, validation: str = "Warn") -> tuple[Resource,
         )
     one, faults = strict.decode(kind.struct, data)
     unknown = [_unknown(fault) for fault in faults if fault.kind == "unknown"]
+    if kind.group == eventing.GROUP and any(
+        fault.kind == "unknown" and fault.path.partition(".")[0] == "spec" for fault in faults
+    ):
+        validation = "Strict"
     wrong = [str(fault) for fault in faults if fault.kind != "unknown"]
     cannot = f'{kind.kind} in version "{kind.version}" cannot be handled as a {kind.kind}'
     if unknown and validation == "Strict":

@@ -75,6 +75,13 @@ def test_unknown_fields_are_warned_about_or_dropped_silently() -> None:
     assert bodies.resource(MAP, data, "Ignore")[1] == []
 
 
+@pytest.mark.parametrize("validation", ["Strict", "Warn", "Ignore"])
+def test_a_filter_that_is_not_understood_does_not_become_every_event(validation: str) -> None:
+    trigger = BY_KIND["eventing.knative.dev", "Trigger"]
+    with pytest.raises(ApiError, match=r'unknown field "spec\.filter\.expression"'):
+        bodies.resource(trigger, {"spec": {"filter": {"expression": "x"}}}, validation)
+
+
 def test_another_kind_than_the_address_says_is_refused() -> None:
     for data in ({"kind": "Secret"}, {"apiVersion": "v2"}, {"apiVersion": ["v1"]}):
         with pytest.raises(ApiError, match="does not match the expected type"):
