@@ -49,7 +49,7 @@ def test_a_request_without_body_is_an_event_without_data_with_or_without_a_type(
     assert decoded((b"content-type", b"text/plain")).data is None
 
 
-@pytest.mark.parametrize("part", [b" ; ", b"; ", b" ;", b";", b" ;a=b ", b';\ta="\\b"', b"  "])
+@pytest.mark.parametrize("part", [b" ; ", b"; ", b" ;", b";", b" ;a=b ", b'; a="\\b"', b"  "])
 def test_a_content_type_made_to_hurt_is_refused_at_once(part: bytes):
     for end in (b"@", b'"', b";a"):
         assert refused(*BASE, (b"content-type", b"a/b" + part * 60 + end)).reason == "datacontenttype"
