@@ -21,8 +21,7 @@ from itertools import accumulate
 
 from broker.store.varint import numbers, put
 
-_FORMAT = 2
-_FORMATS = (1, 2)  # 1: without gaps
+_PLAIN, _WITH_GAPS = 1, 2  # formats; an older version reads the first
 
 
 class Progress:
@@ -129,15 +128,16 @@ class Progress:
             yield at, self.next
 
     def encode(self) -> bytes:
-        """A format byte, `next`, how many gaps and from where to where, and the distances between open positions:
-        about a byte for each that is open."""
-        out = bytearray((_FORMAT,))
+        """A format byte, `next`, how many gaps and from where to where if there are any, and the distances between open
+        positions: about a byte for each that is open."""
+        out = bytearray((_WITH_GAPS if self.gaps else _PLAIN,))
         put(out, self.next)
-        put(out, len(self.gaps))
-        before = 0
-        for edge in (edge for gap in self.gaps for edge in gap):
-            put(out, edge - before)
-            before = edge
+        if self.gaps:
+            put(out, len(self.gaps))
+            before = 0
+            for edge in (edge for gap in self.gaps for edge in gap):
+                put(out, edge - before)
+                before = edge
         before = 0
         for position in sorted(self.open):
             put(out, position - before)
@@ -147,13 +147,13 @@ class Progress:
     @classmethod
     def decode(cls, data: bytes) -> "Progress":
         """What was open is open again, without notes. Raises ValueError for what `encode` did not write."""
-        if not data or data[0] not in _FORMATS:
+        if not data or data[0] not in (_PLAIN, _WITH_GAPS):
             raise ValueError(f"progress of format {data[:1].hex() or 'none'}; this version reads 1 and 2")
         try:
             found = list(numbers(data[1:]))
         except ValueError as error:
             raise ValueError(f"progress is damaged: {error}") from None
-        gaps, at = (0, 1) if data[0] == 1 else (found[1] if len(found) > 1 else 0, 2)
+        gaps, at = (0, 1) if data[0] == _PLAIN else (found[1] if len(found) > 1 else 0, 2)
         edges = list(accumulate(found[at : at + 2 * gaps]))
         if len(found) < at or len(edges) < 2 * gaps:
             raise ValueError(f"progress is damaged: {len(found)} numbers are too few")

@@ -21,6 +21,8 @@ from typing import Literal, NamedTuple
 
 from broker.store.contract import Kept
 from broker.store.schedule import Entry
+from broker.store.sqlite import faults
+from broker.store.sqlite.letters import Letters, transaction
 from broker.store.sqlite.rows import Row, placed
 from broker.store.sqlite.schema import prepare
 from dataplane.errors import StoreFault
@@ -131,12 +133,13 @@ class BrokerFile:
             # undo whatever was written since. Nor does it sync that the file is there.
             sync_folder(path.parent)
             sync_folder(path.parent.parent)
+            self.letters = Letters(db)
             held = self.held()
             self._next, self._total = held.next, held.total
             self._unmoved = WAL_BYTES  # bytes in the WAL, about; a checkpoint soon, whatever was left there
         except (OSError, sqlite3.Error) as error:
             self._db.close()
-            if full(error):
+            if faults.full(error):
                 raise StoreFault(f"{path}: the disk is full") from error
             raise StoreFault(f"{path}: {error}; restore a copy of it, or move it away to start empty") from error
         except StoreFault:
@@ -165,9 +168,7 @@ class BrokerFile:
 
     def write(self, group: Group) -> Written:
         """All of it, durably, or nothing of it. Raises sqlite3.Error: nothing of it."""
-        db = self._db
-        db.execute("BEGIN IMMEDIATE")
-        try:
+        with transaction(self._db) as db:
             written = self._append(group)
             self._schedule(group)
             if group.letters:
@@ -191,11 +192,6 @@ class BrokerFile:
                 db.executemany(
                     "INSERT OR IGNORE INTO damaged VALUES (?,?,?)", [(*one, group.now) for one in group.damaged]
                 )
-            db.execute("COMMIT")
-        except BaseException:
-            if db.in_transaction:  # SQLite has already rolled back by itself when the disk was full
-                db.execute("ROLLBACK")
-            raise
         self._next += sum(
             len(append.rows) if kept is None else len(kept)
             for append, kept in zip(group.appends, written.kept, strict=True)
@@ -254,61 +250,7 @@ class BrokerFile:
         db.executemany("DELETE FROM letters WHERE letter = ?", [(-key,) for _, key in gone if key < 0])
         db.executemany("INSERT OR REPLACE INTO schedule VALUES (?,?,?,?,?,?)", kept)
 
-    # ---- letters ----
-
-    def bound_letters(self, trigger: str, kept: Kept, count: int) -> int:
-        """The oldest `count` go. How many there were."""
-        return self._db.execute(
-            "DELETE FROM letters WHERE letter IN"
-            " (SELECT letter FROM letters WHERE trigger = ? AND kept = ? ORDER BY letter LIMIT ?)",
-            (trigger, kept, count),
-        ).rowcount
-
-    def redrive(self, trigger: str, kept: Kept, letters: Sequence[int] | None, now: float) -> list[Entry]:
-        """Put at most TRIM_MAX of these letters (None: of that kind) on the schedule, at once. Those that were."""
-        db = self._db
-        db.execute("BEGIN IMMEDIATE")
-        try:
-            found = self._chosen(trigger, kept, letters, "letter, arrived_at")
-            db.executemany(
-                "INSERT OR REPLACE INTO schedule VALUES (?,?,1,0,?,?)",
-                [(trigger, -letter, arrived_at, now) for letter, arrived_at in found],
-            )
-            db.executemany("UPDATE letters SET kept = 'redriven' WHERE letter = ?", [(one,) for one, _ in found])
-            self._count_letters(trigger, kept, -len(found))
-            db.execute("COMMIT")
-        except BaseException:
-            if db.in_transaction:
-                db.execute("ROLLBACK")
-            raise
-        return [Entry(-letter, 1, 0.0, arrived_at) for letter, arrived_at in found]
-
-    def discard(self, trigger: str, kept: Kept, letters: Sequence[int] | None) -> int:
-        """At most TRIM_MAX of these letters go. How many did."""
-        db = self._db
-        db.execute("BEGIN IMMEDIATE")
-        try:
-            found = self._chosen(trigger, kept, letters, "letter")
-            db.executemany("DELETE FROM letters WHERE letter = ?", found)
-            self._count_letters(trigger, kept, -len(found))
-            db.execute("COMMIT")
-        except BaseException:
-            if db.in_transaction:
-                db.execute("ROLLBACK")
-            raise
-        return len(found)
-
-    def _chosen(self, trigger: str, kept: Kept, letters: Sequence[int] | None, columns: str) -> list[tuple[int, float]]:
-        sql = f"SELECT {columns} FROM letters WHERE trigger = ? AND kept = ?"
-        if letters is None:
-            return self._db.execute(f"{sql} ORDER BY letter LIMIT ?", (trigger, kept, TRIM_MAX)).fetchall()
-        some = tuple(letters[:TRIM_MAX])
-        marks = ",".join("?" * len(some))
-        return self._db.execute(f"{sql} AND letter IN ({marks})", (trigger, kept, *some)).fetchall()
-
-    def _count_letters(self, trigger: str, kept: Kept, change: int) -> None:
-        column = "parked" if kept == "parked" else "dead_lettered"
-        self._db.execute(f"UPDATE triggers SET {column} = {column} + ? WHERE trigger = ?", (change, trigger))
+    # ---- retention ----
 
     def forget(self, trigger: str) -> bool:
         """A slice of what is kept for this trigger goes. True: there is more."""
@@ -323,8 +265,6 @@ class BrokerFile:
             (trigger, TRIM_MAX),
         ).rowcount
         return gone > 0
-
-    # ---- retention ----
 
     def trim(self, *, old: float, bytes_max: int) -> tuple[Held, bool]:
         """At most TRIM_MAX settled records go that arrived before `old` (wall seconds) or lie beyond `bytes_max` (0: no
@@ -395,7 +335,7 @@ class BrokerFile:
                 self._unmoved = 0
                 self.vacuum()
         except sqlite3.Error as error:
-            if fatal(error):
+            if faults.fatal(error):
                 raise
 
     def has_space(self) -> bool:
@@ -412,33 +352,10 @@ class BrokerFile:
                 if db.in_transaction:
                     db.execute("ROLLBACK")
         except sqlite3.Error as error:
-            if fatal(error):
+            if faults.fatal(error):
                 raise
             return False
         return True
-
-
-def fatal(error: Exception) -> bool:
-    """The disk or the file failed: nobody knows what the disk has, and another try would hide it (BR-06)."""
-    return isinstance(error, sqlite3.Error) and not full(error) and _primary(error) in _FATAL
-
-
-_FATAL = (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_READONLY)
-
-
-def full(error: Exception) -> bool:
-    return isinstance(error, sqlite3.Error) and (
-        _primary(error) == sqlite3.SQLITE_FULL
-        or getattr(error, "sqlite_errorcode", 0) in (sqlite3.SQLITE_IOERR_SHMSIZE, sqlite3.SQLITE_CANTOPEN)
-    )
-
-
-def locked(error: Exception) -> bool:
-    return isinstance(error, sqlite3.Error) and _primary(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
-
-
-def _primary(error: sqlite3.Error) -> int:
-    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
 
 
 def remove(path: Path) -> None:

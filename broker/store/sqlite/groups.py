@@ -26,7 +26,7 @@ from broker.store.fanout import Fanout
 from broker.store.meters import StoreMeters
 from broker.store.place import Handed, Place
 from broker.store.schedule import Entry
-from broker.store.sqlite import files
+from broker.store.sqlite import faults
 from broker.store.sqlite.files import Appending, BrokerFile, Group, Held, LetterRow, TriggerRow, Written
 from broker.store.sqlite.rows import Row, encode, seen_key
 from broker.store.sqlite.writing import Writer
@@ -274,7 +274,7 @@ class Groups:
         try:
             written = self._file.write(group)
         except sqlite3.Error as error:
-            if not files.full(error):
+            if not faults.full(error):
                 raise
             return error, error if tied else self._write_without_appends(group)
         try:
@@ -310,7 +310,7 @@ class Groups:
             if fault is not None:
                 self._trouble(fault)
         else:
-            noted = files.full(outcome) and fault is None  # without the appends
+            noted = faults.full(outcome) and fault is None  # without the appends
             if not noted:
                 self._keep(pending)
                 self._retry_at = self._loop.time() + RETRY_S
@@ -346,7 +346,7 @@ class Groups:
 
     def _refuse(self, appends: list[_Append], error: Exception) -> None:
         fault: StoreFault
-        if files.full(error):
+        if faults.full(error):
             fault = StoreFull(f"broker {self._broker}: the disk is full")
         else:
             fault = StoreUnavailable(f"broker {self._broker}: {error}")
@@ -388,15 +388,15 @@ class Groups:
     # ---- trouble ----
 
     def _trouble(self, error: Exception) -> None:
-        if files.full(error):
+        if faults.full(error):
             if not self._full:
                 self._full = True
                 self.fault = f"broker {self._broker}: the disk is full"
                 log.error("store_full broker=%s path=%s", self._broker, self._file.path)
                 self._loop.call_later(PROBE_S, self._probe)
-        elif files.fatal(error):
+        elif faults.fatal(error):
             self._break(error)
-        elif files.locked(error):
+        elif faults.locked(error):
             log.warning("store_locked broker=%s path=%s", self._broker, self._file.path)
         else:
             log.error("store_write_failed broker=%s path=%s", self._broker, self._file.path, exc_info=error)

@@ -217,7 +217,7 @@ class SqliteLog:
             self._meters.letters_dropped(self.broker, place.name, gone)
 
         def order() -> None:
-            self._groups.writer.put(functools.partial(self._file.bound_letters, place.key, kept, beyond), done)
+            self._groups.writer.put(functools.partial(self._file.letters.bound, place.key, kept, beyond), done)
 
         self._groups.after_group(order)
 
@@ -290,7 +290,7 @@ class SqliteLog:
         for some in _slices(ids):
             while True:
                 entries = await self._order(
-                    functools.partial(self._file.redrive, place.key, kept, some, self._clock.wall())
+                    functools.partial(self._file.letters.redrive, place.key, kept, some, self._clock.wall())
                 )
                 self._letters[place.key][0 if kept == "parked" else 1] -= len(entries)
                 total += len(entries)
@@ -306,7 +306,7 @@ class SqliteLog:
         total = 0
         for some in _slices(ids):
             while True:
-                gone = await self._order(functools.partial(self._file.discard, place.key, kept, some))
+                gone = await self._order(functools.partial(self._file.letters.discard, place.key, kept, some))
                 self._letters[place.key][0 if kept == "parked" else 1] -= gone
                 total += gone
                 if some is not None or gone < files.TRIM_MAX:

@@ -11,7 +11,7 @@ import math
 import sqlite3
 
 from broker.store.fanout import Fanout
-from broker.store.sqlite import files
+from broker.store.sqlite import faults
 from broker.store.sqlite.files import BrokerFile, Held
 from broker.store.sqlite.groups import Groups
 from broker.store.tail import Tail
@@ -85,7 +85,7 @@ class Retention:
         try:
             held, more = file.trim(old=old, bytes_max=bytes_max)
         except sqlite3.Error as error:
-            if not files.full(error):
+            if not faults.full(error):
                 raise
             file.spend_reserve()  # what it is for: what goes now makes more room than it took
             held, more = file.trim(old=old, bytes_max=bytes_max)

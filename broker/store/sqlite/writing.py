@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable
 from typing import TypeVar
 
-from broker.store.sqlite import files
+from broker.store.sqlite import faults
 from broker.store.sqlite.files import BrokerFile
 from dataplane.errors import StoreUnavailable
 
@@ -63,7 +63,7 @@ class Writer:
 
     def look_at(self, error: Exception) -> None:
         """On the thread: an error that an order met, whether it goes on or not."""
-        if self._dead is None and files.fatal(error):
+        if self._dead is None and faults.fatal(error):
             self._dead = error
             self._tell(functools.partial(self._failed, error))
 
