@@ -10,7 +10,8 @@ Without it everything that waited arrives at once at a subscriber that has just 
 rate that the subscriber is used to, and what waited (retries, and what came during the outage) has a bucket of its
 own: a quarter of the steady rate at first, growing step by step, less than once the steady rate within RAMP_S, so that
 both together stay below twice of it. When answers take much longer than they used to, or fail, it is halved, and grows
-slowly from there on where that happened: the subscriber can do no more.
+slowly from there on where that happened: the subscriber can do no more. Where they take as long with next to nothing
+of what waited, that is how long they take now.
 
 Pure: `now` is loop seconds.
 
@@ -112,7 +113,7 @@ class Ramp:
             self._back_at = self._stepped_at = now
             self._too_much_per_s = UNLIMITED_PER_S
             self._begin(now)
-            steady = max(self.steady_per_s, RAMP_MIN_PER_S)
+            steady = self._steady
             self.late = Bucket(LATE_SHARE * steady, now)
             self.whole = Bucket(NEW_SHARE * steady + self.late.rate_per_s, now, RAMP_BURST_S)
             return True
@@ -146,6 +147,8 @@ class Ramp:
         if answers < CHECK_ANSWERS_MIN and now - self._window_at < STEP_S:
             return
         slow = answers >= CHECK_ANSWERS_MIN and self._is_slow()
+        if slow and rate <= LATE_SHARE_MIN * self._steady and since_s >= SETTLE_S and self._counted:
+            self.typical_s = self._took_s / self._counted
         self._begin(now)
         if slow and since_s >= SETTLE_S:
             self._too_much_per_s = rate
@@ -159,7 +162,7 @@ class Ramp:
     def _step(self, rate: float, now: float, late: Bucket) -> None:
         assert self.whole is not None
         self._stepped_at = now
-        steady = max(self.steady_per_s, RAMP_MIN_PER_S)
+        steady = self._steady
         rate = max(rate, LATE_SHARE_MIN * steady)
         if now - self._back_at < RAMP_S:
             rate = min(rate, LATE_SHARE_MAX * steady)
@@ -168,6 +171,10 @@ class Ramp:
             return
         late.change(rate, now)
         self.whole.change(NEW_SHARE * steady + rate, now)
+
+    @property
+    def _steady(self) -> float:
+        return max(self.steady_per_s, RAMP_MIN_PER_S)
 
     def _end(self) -> None:
         self.whole = self.late = None

@@ -152,10 +152,25 @@ def test_a_subscriber_that_gets_slower_gets_less_of_what_waited():
     before = ramp.late.rate_per_s
     now, _, _ = go_on(ramp, now, 11, new_per_s=400, took_s=10 * TOOK_S)
     assert ramp.late.rate_per_s < before
-    now, _, _ = go_on(ramp, now, 120, new_per_s=400, took_s=10 * TOOK_S)
-    assert ramp.late.rate_per_s == pytest.approx(pace.LATE_SHARE_MIN * 400, rel=0.02), "and never nothing"
     go_on(ramp, now, 60, new_per_s=400)
     assert ramp.late.rate_per_s > 400, "and more when it is itself again"
+
+
+def test_a_subscriber_that_is_slower_whatever_it_gets_is_caught_up_with_all_the_same():
+    ramp, now = after_an_outage(400)
+    least, end = 1e9, now + 20
+    while now < end:
+        now, _, _ = go_on(ramp, now, 0.5, new_per_s=400, took_s=10 * TOOK_S)
+        least = min(least, ramp.late.rate_per_s)
+    assert least == pytest.approx(pace.LATE_SHARE_MIN * 400, rel=0.02), "never nothing"
+    go_on(ramp, now, 60, new_per_s=400, took_s=10 * TOOK_S)
+    assert ramp.late.rate_per_s > 400
+
+
+def test_a_subscriber_that_goes_on_failing_now_and_then_stays_at_the_least():
+    ramp, now = after_an_outage(400)
+    go_on(ramp, now, 60, new_per_s=400, failing=0.3)
+    assert ramp.late.rate_per_s == pytest.approx(pace.LATE_SHARE_MIN * 400, rel=0.02)
 
 
 def test_a_subscriber_that_fails_now_and_then_gets_less_of_what_waited():
