@@ -6,6 +6,7 @@ Path: `dataplane events …` → the API or admin application → [inspect] → 
     GET  PREFIX/brokers/NS/NAME/events?start=&limit=               on the log, oldest first
     GET  PREFIX/brokers/NS/NAME/tail[?recent=N]                    facts as JSON lines, as they happen
     GET  PREFIX/brokers/NS/NAME/trace/ID[?source=]                 what happened to this event
+    POST PREFIX/brokers/NS/NAME/forget                             {"trigger": UID} that no snapshot has any more
     GET  PREFIX/triggers/NS/NAME/letters?kept=&after=&limit=       parked or dead-lettered
     POST PREFIX/triggers/NS/NAME/{redrive|discard}                 {"kept": …, "ids": […] | null}
     POST PREFIX/triggers/NS/NAME/replay                            {"start": …}
@@ -28,7 +29,7 @@ from broker.journal import Fact, Journal
 from broker.keep import Running
 from broker.service import BrokerService
 from broker.store.contract import EventLog, Letter, Record, Start, Stored
-from broker.wanted import start_of
+from broker.wanted import start_of, uid
 from dataplane.clock import rfc3339_micro
 from dataplane.errors import StoreFault
 
@@ -53,6 +54,10 @@ class _Replay(msgspec.Struct, forbid_unknown_fields=True):
     start: str
 
 
+class _Forget(msgspec.Struct, forbid_unknown_fields=True):
+    trigger: str
+
+
 class Inspect:
     """`routes` for an application with a guard of its own; `close` before its shutdown."""
 
@@ -69,6 +74,7 @@ class Inspect:
             web.get(f"{broker}/events", self._events),
             web.get(f"{broker}/tail", self._tail),
             web.get(f"{broker}/trace/{{id:.+}}", self._trace),
+            web.post(f"{broker}/forget", self._forget),
             web.get(f"{trigger}/letters", self._letters),
             web.post(f"{trigger}/redrive", self._redrive),
             web.post(f"{trigger}/discard", self._discard),
@@ -93,7 +99,14 @@ class Inspect:
                 for name, running in sorted(self._service.triggers(key).items())
             }
             out.append(
-                {"broker": key, "open": log is not None, "records": records, "bytes": size_bytes, "triggers": triggers}
+                {
+                    "broker": key,
+                    "open": log is not None,
+                    "records": records,
+                    "bytes": size_bytes,
+                    "triggers": triggers,
+                    "uids": sorted(map(uid, self._service.wanted(key).values())),
+                }
             )
         return _json({"brokers": out})
 
@@ -157,6 +170,15 @@ class Inspect:
             stop()
             self._tails.discard(wake)
         return answer
+
+    async def _forget(self, request: web.Request) -> web.Response:
+        """What a trigger that was deleted while no broker process looked has left: it holds the log."""
+        log, gone = self._log(request), (await _body(request, _Forget)).trigger
+        key = _key(request)
+        if any(uid(one) == gone for one in self._service.wanted(key).values()):
+            raise _Refused(400, f"a trigger of broker {key} has the uid {gone!r}: delete the Trigger")
+        await _asked(log.forget(gone))
+        return _json({"forgotten": gone})
 
     # ---- triggers ----------------------------------------------------------------------------------
 

@@ -108,6 +108,11 @@ class BrokerKeeper:
         self._wake.set()
 
     @property
+    def wanted_triggers(self) -> Mapping[str, Trigger]:
+        """By `namespace/name`, whether they run here or not."""
+        return self._triggers
+
+    @property
     def uid(self) -> str:
         return self._wanted.uid if self._wanted is not None else ""
 

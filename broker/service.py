@@ -113,6 +113,11 @@ class BrokerService:
         run = self._brokers.get(broker)
         return run.running if run is not None else {}
 
+    def wanted(self, broker: str) -> Mapping[str, Trigger]:
+        """What the snapshot says of its triggers, whether they run here or not."""
+        run = self._brokers.get(broker)
+        return run.wanted_triggers if run is not None else {}
+
     async def settled(self, within_s: float) -> None:
         """Returns when every broker and trigger was tried once, or after `within_s`."""
         deadline = self._clock() + within_s

@@ -26,6 +26,7 @@ def command() -> None:
     dataplane events parked trigger/billing           # what was given up
     dataplane events redrive trigger/billing          # … and try it again
     dataplane events replay trigger/billing --from earliest
+    dataplane events forget broker/default            # what triggers have left that are not there any more
     dataplane events scrub                            # are the files sound?
     """
 
@@ -191,6 +192,60 @@ def replay(trigger: str, start: str, namespace: str, data: Path) -> int:
     _client(data).post(_path("triggers", _name(trigger, "Trigger"), namespace, "replay"), {"start": start})
     click.echo(f"trigger {_name(trigger, 'Trigger')} reads from {start}")
     return 0
+
+
+@command.command()
+@click.argument("broker")
+@click.argument("uids", nargs=-1, metavar="[UID]...")
+@namespace_option
+@data_option
+def forget(broker: str, uids: tuple[str, ...], namespace: str, data: Path) -> int:
+    """Say which triggers left progress and letters on BROKER and are not there any more; forget those of UID.
+
+    A trigger that is deleted while no broker process looks, or that is taken out of a snapshot file, leaves them, and
+    the log is kept for it up to the quota. Without UID: those that SQLite has; `docs/stores.md` says where Redis and
+    Kafka show theirs.
+    """
+    from launch.tables import aligned
+
+    client, name = _client(data), _name(broker, "Broker")
+    for uid in uids:
+        client.post(_path("brokers", name, namespace, "forget"), {"trigger": uid})
+        click.echo(f"{uid} forgotten")
+    if not uids:
+        here = {one["broker"]: one["uids"] for one in client.get(f"{PREFIX}/brokers")["brokers"]}
+        left = [
+            row
+            for row in _left(data / "events" / namespace / f"{name}.db")
+            if row[0] not in here.get(f"{namespace}/{name}", ())
+        ]
+        click.echo(
+            "\n".join(aligned([("UID", "TRIGGER", "HOLDS FROM", "LETTERS"), *left])) if left else "nothing is left"
+        )
+    return 0
+
+
+def _left(path: Path) -> list[tuple[str, str, str, str]]:
+    """Of every trigger that the file knows: its uid, name, the lowest position that it needs, how many letters."""
+    import sqlite3
+
+    from broker.store.sqlite.files import connect
+    from launch.instance import Failure
+
+    if not path.is_file():
+        raise Failure(f"no events in {path}; name a broker that SQLite keeps")
+    db = connect(path, read_only=True)
+    try:
+        return [
+            (uid, name, str(low), str(letters))
+            for uid, name, low, letters in db.execute(
+                "SELECT trigger, name, low, parked + dead_lettered FROM triggers ORDER BY name"
+            )
+        ]
+    except sqlite3.Error as error:
+        raise Failure(f"{path}: {error}") from None
+    finally:
+        db.close()
 
 
 @command.command()

@@ -105,3 +105,20 @@ async def broker_process(tmp_path: Path) -> AsyncIterator[object]:
     for one in made:
         if one.process is not None:
             one.kill()
+
+
+async def command(process: BrokerProcess, *arguments: str, fails: bool = False) -> str:
+    """What `dataplane` prints when it finds that process by its `--data`."""
+    run = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "launch",
+        *arguments,
+        "--data",
+        str(process.folder / "data"),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    out, _ = await run.communicate()
+    assert (run.returncode != 0) == fails, out
+    return out.decode()

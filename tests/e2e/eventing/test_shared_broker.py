@@ -1,7 +1,6 @@
 """Several broker processes share a broker on Redis and Kafka; when one dies the others take over what it had."""
 
 import asyncio
-import sys
 import uuid
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -9,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.eventing import stores
-from tests.e2e.eventing.conftest import BrokerProcess
+from tests.e2e.eventing.conftest import BrokerProcess, command
 from tests.eventload import History, Producer, Subscriber
 
 Make = Callable[..., Awaitable[BrokerProcess]]
@@ -78,20 +77,3 @@ triggers:
         assert await dispatcher.stop() == 0
     await subscriber.stop()
     history.close()
-
-
-async def command(process: BrokerProcess, *arguments: str, fails: bool = False) -> str:
-    """What `dataplane` prints when it finds that process by its `--data`."""
-    run = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "launch",
-        *arguments,
-        "--data",
-        str(process.folder / "data"),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    out, _ = await run.communicate()
-    assert (run.returncode != 0) == fails, out
-    return out.decode()

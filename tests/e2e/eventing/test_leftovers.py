@@ -1,0 +1,35 @@
+"""What a trigger leaves that is taken away while nobody may conclude that it was deleted can be seen and forgotten."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from tests.e2e.eventing.conftest import BrokerProcess, command
+
+SNAPSHOT = """
+brokers:
+  left/main: {}
+triggers:
+  left/stays: {uid: uid-1, broker: main, subscriber: {url: "http://127.0.0.1:9/"}}
+"""
+GOES = """  left/goes: {uid: uid-2, broker: main, subscriber: {url: "http://127.0.0.1:9/"}, paused: true}
+"""
+
+
+async def test_a_trigger_that_left_the_snapshot_file_is_listed_and_forgotten(
+    broker_process: Callable[..., Awaitable[BrokerProcess]],
+) -> None:
+    process = await broker_process(SNAPSHOT + GOES)
+    of = ("broker/main", "-n", "left")
+    await command(process, "send", *of, "--type", "a")
+    assert await command(process, "events", "forget", *of) == "nothing is left\n"
+    assert await process.stop() == 0
+    process.snapshot.write_text(SNAPSHOT)
+    await process.start()
+    (_, row) = (await command(process, "events", "forget", *of)).splitlines()
+    assert row.split() == ["uid-2", "left/goes", "1", "0"], "it holds the first event, which nobody else needs"
+    refused = await command(process, "events", "forget", *of, "uid-1", fails=True)
+    assert "delete the Trigger" in refused
+    assert await command(process, "events", "forget", *of, "uid-2") == "uid-2 forgotten\n"
+    async with asyncio.timeout(10):
+        while await command(process, "events", "forget", *of) != "nothing is left\n":
+            await asyncio.sleep(0.1)
