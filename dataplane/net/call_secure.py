@@ -23,6 +23,7 @@ from dataplane.errors import (
 from dataplane.net.call import Call
 from dataplane.net.engine import Engine
 from dataplane.wire.destination import Destination
+from dataplane.wire.headers import HEAD_BYTES_MAX
 
 CONNECT_TIMEOUT_S = 5.0  # reliability.md GW-26: a TLS handshake takes ≤ 5 s
 _FRAMING = frozenset((b"host", b"content-length", b"connection", b"transfer-encoding", b"keep-alive"))
@@ -88,7 +89,7 @@ class SecureLine:
             call.error = ConnectFailed("i/o timeout")
         except TimeoutError:
             call.error = UpstreamTimeout(f"no answer within {self._timeout_s:g} s")
-        except (aiohttp.ClientError, OSError) as error:
+        except Exception as error:  # aiohttp raises more than it says, and who waits must hear: at least once
             call.error = _mapped(error)
         if self._open.pop(call, None) is not None:
             call.on_answer()
@@ -120,6 +121,7 @@ class SecureLine:
             connector=aiohttp.TCPConnector(limit=0, resolver=resolver),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S),
             cookie_jar=aiohttp.DummyCookieJar(),
+            max_field_size=HEAD_BYTES_MAX,  # a reply's attribute, as through the plain door
             auto_decompress=False,
             skip_auto_headers=("content-type", "accept", "accept-encoding", "user-agent"),
         )
@@ -135,7 +137,9 @@ class _Here(aiohttp.abc.AbstractResolver):
 
 
 def _mapped(error: Exception) -> UpstreamFault:
-    if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ClientSSLError):
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return ConnectFailed(f"connect: {error.os_error}")
+    if isinstance(error, aiohttp.ClientSSLError | UnicodeError):  # UnicodeError: a name with an empty or long label
         return ConnectFailed(f"connect: {error}")
     if isinstance(error, aiohttp.ClientResponseError):
         return UpstreamProtocol(str(error))

@@ -345,6 +345,23 @@ async def test_https_without_it_is_a_failed_connection(engine, secure):
     line.close()
 
 
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize("host", ["a..b", ".a", "a" * 70 + ".x", "127.0.0.1:1", "999999999999", "a\\b", "x%20y"])
+async def test_a_host_that_cannot_be_is_a_failed_call(engine, scheme, host):
+    line = line_to(engine, f"{scheme}://{host}/")
+    call = await ask(line)
+    assert isinstance(call.error, ConnectFailed | UpstreamReset)
+    assert "object at 0x" not in str(call.error)
+    line.close()
+
+
+async def test_https_takes_a_long_field(engine, secure, certificate):
+    secure.script = answer(200, f"ce-x: {'x' * 30_000}\r\n")
+    line = secure_line(engine, secure, certificate)
+    assert (b"ce-x", b"x" * 30_000) in (await ask(line)).fields
+    line.close()
+
+
 async def test_https_keeps_the_bound_the_deadline_and_the_redirect_rule(engine, secure, certificate):
     line = secure_line(engine, secure, certificate, timeout_s=0.5)
     secure.script = answer(302, "location: https://elsewhere.invalid/\r\n")
