@@ -24,10 +24,19 @@ from controlplane.admission.fielderror import (
 from controlplane.admission.fields import difference
 from controlplane.admission.validate_core import name
 from controlplane.admission.validate_delivery import delivery, destination, reference
-from controlplane.broker_defaults import CLASSES, BrokerDefaults
+from controlplane.broker_config import EXTERNAL_TOPIC
+from controlplane.broker_defaults import CLASSES, BrokerDefaults, is_kafka
 from controlplane.strict import close_to
 from dataplane.policy.filters import attribute_mistakes, mistakes, warnings
-from dataplane.resources.eventing import BROKER_CLASS, DEPENDENCY, INJECTION, Broker, Trigger, TriggerSpec
+from dataplane.resources.eventing import (
+    BROKER_CLASS,
+    DEPENDENCY,
+    INJECTION,
+    STARTED_AT,
+    Broker,
+    Trigger,
+    TriggerSpec,
+)
 
 _CHANGED = "Immutable fields changed (-old +new)"
 
@@ -51,10 +60,16 @@ def broker(new: Broker, old: Broker | None, defaults: BrokerDefaults) -> Iterato
         if spec.config != old.spec.config:
             before, after = (msgspec.structs.replace(each.spec, delivery=None) for each in (old, new))
             yield other(_CHANGED, "spec", details=difference(before, after))
-        was = old.metadata.annotations.get(BROKER_CLASS, "")
-        if was and class_ != was:
-            details = f"{BROKER_CLASS}:\n\t-: {was}\n\t+: {class_}\n"
-            yield other("Immutable annotations changed (-old +new)", "metadata.annotations", details=details)
+        yield from _same(BROKER_CLASS, old.metadata.annotations.get(BROKER_CLASS, "") or class_, class_)
+        if is_kafka(class_):  # its events and its triggers' progress are in that topic
+            was, is_ = (each.metadata.annotations.get(EXTERNAL_TOPIC, "") for each in (old, new))
+            yield from _same(EXTERNAL_TOPIC, was, is_)
+
+
+def _same(annotation: str, was: str, is_: str) -> Iterator[FieldError]:
+    if was != is_:
+        details = f"{annotation}:\n\t-: {was or '<absent>'}\n\t+: {is_ or '<absent>'}\n"
+        yield other("Immutable annotations changed (-old +new)", "metadata.annotations", details=details)
 
 
 def trigger(new: Trigger, old: Trigger | None) -> Iterator[FieldError]:
@@ -66,9 +81,17 @@ def trigger(new: Trigger, old: Trigger | None) -> Iterator[FieldError]:
     if spec.delivery is not None:
         yield from under("spec.delivery", delivery(spec.delivery))
     yield from under("metadata.annotations", _annotations(meta.annotations, spec, meta.namespace))
+    if old is not None:
+        yield from as_warnings(_started(meta.annotations.get(annotated.START), old))
     if old is not None and (spec.broker, spec.broker_ref) != (old.spec.broker, old.spec.broker_ref):
         details = difference(_only_broker(old.spec), _only_broker(spec))
         yield other(_CHANGED, "spec.broker", details=details)
+
+
+def _started(start: str | None, old: Trigger) -> Iterator[FieldError]:
+    if STARTED_AT in old.status.annotations and start != old.metadata.annotations.get(annotated.START):
+        sentence = "it has begun to read, so this has no effect: `dataplane events replay` lets it read again"
+        yield other(sentence, f"metadata.annotations[{annotated.START}]")
 
 
 def _only_broker(spec: TriggerSpec) -> TriggerSpec:

@@ -18,6 +18,7 @@ from controlplane.reconcile.outcome import Note, Outcome, create, update
 from controlplane.reconcile.view import View
 from dataplane.resources.eventing import (
     INJECTION,
+    STARTED_AT,
     Addressable,
     Broker,
     Trigger,
@@ -31,8 +32,6 @@ DEPENDENCY_READY = "DependencyReady"
 SUBSCRIBER = "SubscriberResolved"
 SINK = "DeadLetterSinkResolved"
 IDENTITY = "OIDCIdentityCreated"
-
-START = "delivery.dataplane.dev/started-at"  # status.annotations: the first position that it reads, or `latest`
 
 
 def reconcile(trigger: Trigger, view: View, now: float) -> Outcome:
@@ -148,14 +147,14 @@ def _subscription(
     """`afresh`: its progress went with its Broker. Else it began once: a process that starts again goes on."""
     meta = trigger.metadata
     if afresh:
-        status = replace(status, annotations={k: v for k, v in status.annotations.items() if k != START})
+        status = replace(status, annotations={k: v for k, v in status.annotations.items() if k != STARTED_AT})
     said = view.facts.reported("trigger", f"{meta.namespace}/{meta.name}")
     if said is None or said.uid not in ("", meta.uid) or not status.subscriber_uri:
         marks.unknown(SUBSCRIPTION, "SubscriptionNotConfigured", "No broker process has subscribed it yet.")
     elif said.ready:
         marks.true(SUBSCRIPTION)
-        if said.start and not afresh and START not in status.annotations:
-            status = replace(status, annotations={**status.annotations, START: said.start})
+        if said.start and not afresh and STARTED_AT not in status.annotations:
+            status = replace(status, annotations={**status.annotations, STARTED_AT: said.start})
     else:
         marks.false(SUBSCRIPTION, said.reason or "NotSubscribed", said.message)
     return status

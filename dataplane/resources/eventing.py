@@ -16,6 +16,7 @@ BROKER_CLASS = "eventing.knative.dev/broker.class"
 BROKER_LABEL = "eventing.knative.dev/broker"
 INJECTION = "eventing.knative.dev/injection"
 DEPENDENCY = "knative.dev/dependency"
+STARTED_AT = "delivery.dataplane.dev/started-at"  # of a Trigger's status: where it began to read
 
 
 class KReference(Model, frozen=True, kw_only=True):

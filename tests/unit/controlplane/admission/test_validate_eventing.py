@@ -1,6 +1,7 @@
 """Broker and Trigger at the door (spec/eventing.md §8.5, §10.3, §12, Appendix B)."""
 
 import pytest
+from msgspec.structs import replace
 
 GROUP = "eventing.knative.dev"
 CLASS = "eventing.knative.dev/broker.class"
@@ -329,6 +330,27 @@ def test_good_annotations(judge):
 @pytest.mark.parametrize("start", ["latest", "earliest", "42", "1764225224123-0", "1764225224123-0@2", "0:17, 1:4"])
 def test_starts_as_the_stores_write_them(judge, start):
     assert judge.errors(trigger(judge, annotations={"delivery.dataplane.dev/start": start})) == []
+
+
+def test_the_topic_of_a_kafka_broker_does_not_change(judge):
+    topic = {"kafka.eventing.knative.dev/external.topic": "t"}
+    old = judge.admit(broker(judge, annotations={CLASS: "Kafka", **topic})).object
+    assert judge.errors(broker(judge, annotations={CLASS: "Kafka", **topic}), old) == []
+    (error,) = judge.errors(broker(judge, annotations={CLASS: "Kafka"}), old)
+    assert error == (
+        "Immutable annotations changed (-old +new): metadata.annotations\n"
+        "kafka.eventing.knative.dev/external.topic:\n\t-: t\n\t+: <absent>\n"
+    )
+
+
+def test_another_start_of_a_trigger_that_has_begun_is_warned_about(judge):
+    old = judge.admit(trigger(judge)).object
+    later = trigger(judge, annotations={"delivery.dataplane.dev/start": "earliest"})
+    assert judge.admit(later, old).warnings == ()
+    begun = replace(old, status=replace(old.status, annotations={"delivery.dataplane.dev/started-at": "latest"}))
+    (said,) = judge.admit(later, begun).warnings
+    assert "has begun to read, so this has no effect" in said
+    assert judge.admit(trigger(judge), begun).warnings == ()
 
 
 def test_a_brokers_annotations_do_not_reach_its_triggers(judge):
