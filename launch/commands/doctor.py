@@ -9,11 +9,14 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
 from launch.options import data_option
+
+if TYPE_CHECKING:
+    from launch.client import Client
 
 _FILES_WANTED = 4096
 _PYTHON_LEAST = (3, 11)
@@ -172,7 +175,7 @@ def _disk(data: Path) -> Finding:
 
 
 def _instance(data: Path) -> Iterator[Finding]:
-    from launch.client import Client
+    from launch.client import Client, ServerError
     from launch.instance import Failure, find
 
     try:
@@ -182,8 +185,13 @@ def _instance(data: Path) -> Iterator[Finding]:
         for name, port in (("http", 8080), ("api", 8001)):
             yield _port(name, port)
         return
+    client = Client(instance, answer_s=5.0)
     try:
-        answer = Client(instance, answer_s=5.0).text("/readyz?verbose")
+        answer = client.text("/readyz?verbose")
+    except ServerError:  # a broker of its own
+        yield Finding("ok", "instance", f"pid {instance.pid}, a broker, http={instance.http} api={instance.api}")
+        yield from _events(client, data)
+        return
     except Failure as error:
         yield Finding("fail", "instance", f"pid {instance.pid}: {error.message}", f"kill {instance.pid}; dataplane up")
         return
@@ -192,6 +200,40 @@ def _instance(data: Path) -> Iterator[Finding]:
         yield Finding("fail", "instance", "; ".join(failed), "see the log of `dataplane up`")
     else:
         yield Finding("ok", "instance", f"pid {instance.pid}, http={instance.http} api={instance.api}")
+    yield from _events(client, data)
+
+
+def _events(client: "Client", data: Path) -> Iterator[Finding]:
+    """Brokers that cannot take events, and files of brokers that are not there any more."""
+    from launch.client import ServerError, path_of
+    from launch.names import kind_named
+
+    brokers = client.get("/dataplane/v1/eventing/brokers")["brokers"]
+    closed = [one["broker"] for one in brokers if not one["open"]]
+    if closed:
+        yield Finding(
+            "warn",
+            "events",
+            f"not open: {', '.join(closed[:5])}",
+            "`dataplane describe broker/NAME`, or the log, says why",
+        )
+    known = {one["broker"] for one in brokers}
+    try:
+        items = client.get(path_of(kind_named("broker"), None)).get("items", [])
+        known |= {f"{one['metadata']['namespace']}/{one['metadata']['name']}" for one in items}
+    except ServerError:
+        pass  # a broker of its own has no resources
+    files = {f"{path.parent.name}/{path.stem}": path for path in (data / "events").glob("*/*.db")}
+    left = sorted(files.keys() - known)
+    if left:
+        yield Finding(
+            "warn",
+            "events",
+            f"events that no Broker has: {', '.join(left[:5])}",
+            f"stop what runs on {data}, then rm {files[left[0]].with_suffix('')}.*",
+        )
+    elif brokers and not closed:
+        yield Finding("ok", "events", f"brokers that take events: {len(brokers)}")
 
 
 def _port(name: str, port: int) -> Finding:

@@ -33,3 +33,16 @@ async def test_a_trigger_that_left_the_snapshot_file_is_listed_and_forgotten(
     async with asyncio.timeout(10):
         while await command(process, "events", "forget", *of) != "nothing is left\n":
             await asyncio.sleep(0.1)
+
+
+async def test_events_of_a_broker_that_left_the_snapshot_file_are_found_by_the_doctor(
+    broker_process: Callable[..., Awaitable[BrokerProcess]],
+) -> None:
+    process = await broker_process(SNAPSHOT)
+    assert "brokers that take events: 1" in await command(process, "doctor")
+    assert await process.stop() == 0
+    process.snapshot.write_text("brokers:\n  left/other: {}\n")
+    await process.start()
+    told = await command(process, "doctor")
+    assert "a broker, http=" in told
+    assert "events that no Broker has: left/main" in told
