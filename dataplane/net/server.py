@@ -28,6 +28,7 @@ from dataplane.wire.http1_request import RequestReader
 __all__ = ["ServerConnection", "Turn"]
 
 DRAIN_BYTES_MAX = 64 * 1024  # of a body that nobody wants, before the connection is closed instead (GW-14, GW-15)
+TURNS_MAX = 16  # requests of one connection that are answered in a row before the others get their turn
 WRITE_HIGH_BYTES = 256 * 1024  # GW-25: at most this much is buffered towards a slow reader
 
 _IDLE, _BODY, _BUSY, _DRAIN = Turn.IDLE, Turn.BODY, Turn.BUSY, Turn.DRAIN
@@ -129,6 +130,7 @@ class ServerConnection(Lifetime):
 
     def _on_head(self, data: bytes) -> None:
         request = self.request
+        turns = 0
         while True:
             if self._tail:
                 cut = _blank_line_across(self._tail, data)
@@ -153,9 +155,19 @@ class ServerConnection(Lifetime):
             rest = data[cut:] if cut < len(data) else b""
             if done:
                 rest = self._on_request(rest)
+                turns += 1
             if not rest:
                 return
+            if turns >= TURNS_MAX:
+                self.turn = _BUSY
+                self._wait_its_turn(rest)
+                asyncio.get_running_loop().call_soon(self._go_on)
+                return
             data = rest
+
+    def _go_on(self) -> None:
+        if self.turn is _BUSY and self.exchange is None and not self._owes_turn:
+            self._next(self._unread)
 
     def _on_request(self, rest: bytes) -> bytes:
         """The head is whole: whose turn it is now, then the hop, then what already came of the body. Returns what

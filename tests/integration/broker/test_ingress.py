@@ -489,6 +489,18 @@ async def test_requests_sent_ahead_are_answered_in_order(world):
     assert [record.event.id for record in here.log.records] == [str(n) for n in range(20) if n % 3]
 
 
+async def test_many_requests_in_one_piece_hold_up_nobody_else(world):
+    here = await world()
+    pushy, other = await here.client(), await here.client()
+    total = 4000
+    pushy.send("POST /ns/b HTTP/1.1\r\nhost: b\r\ncontent-length: 0\r\n\r\n" * total)
+    assert (await other.posted()).status == 202
+    assert here.counted('dataplane_broker_rejected_total{reason="specversion"}') < total / 4
+    for _ in range(total):
+        assert (await pushy.answer()).status == 400
+    assert (await pushy.posted()).status == 202
+
+
 # ---- numbers ----------------------------------------------------------------------------------------
 
 
