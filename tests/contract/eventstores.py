@@ -115,7 +115,6 @@ class Kafka(Kit):
     atomic_reply = False  # the reply is appended, then its cause is settled: a crash between the two repeats the cause
     quota = False  # Kafka does not know what is settled
     retention = False  # by Kafka's own clock and whole segments, settled or not
-    newest_first = False
     quiet_s = 0.3
 
     async def prepare(self) -> None:

@@ -19,7 +19,7 @@ from aiokafka.errors import KafkaError, NonEmptyGroup, TopicAlreadyExistsError, 
 from aiokafka.protocol.admin import DeleteGroupsRequest
 from aiokafka.structs import OffsetAndMetadata
 
-from broker.store.kafka.partition import Commit
+from broker.store.kafka.commit import Commit
 from broker.store.kafka.security import security_of
 from dataplane.errors import StoreFault, StoreUnavailable
 

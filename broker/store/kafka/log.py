@@ -10,29 +10,27 @@ import logging
 import uuid
 from collections.abc import Sequence
 
-from aiokafka import TopicPartition
-from aiokafka.errors import KafkaError
 from aiokafka.partitioner import murmur2
-from aiokafka.structs import ConsumerRecord
 
 from broker.store.contract import Consumer, Done, Kept, LogSettings, Record, Start, Stored
 from broker.store.kafka.append import Appender, Lane
-from broker.store.kafka.cluster import ASK_TIMEOUT_S, Cluster, stop
+from broker.store.kafka.cluster import Cluster
+from broker.store.kafka.commit import Commit, uid_of
 from broker.store.kafka.kept import Kept as KeptTopic
+from broker.store.kafka.look import FIND_RECORDS_MAX, Look
 from broker.store.kafka.meters import KafkaMeters
 from broker.store.kafka.names import Topic
-from broker.store.kafka.partition import Commit, Partition, uid_of
+from broker.store.kafka.partition import Partition
 from broker.store.kafka.read import KafkaSubscription
-from broker.store.kafka.records import decode, encode
+from broker.store.kafka.records import encode
 from broker.store.kafka.tail import Tail
 from dataplane.clock import Clock
-from dataplane.errors import BadEvent, BadPosition, EventTooLarge, StoreFault, StoreUnavailable
+from dataplane.errors import EventTooLarge, StoreFault, StoreUnavailable
 from dataplane.net.tasks import Tasks
 
 REFRESH_S = 30.0  # how soon partitions that were added are written to
 COMMIT_EVERY_S = 0.02
 COMMITS_PER_S = 200.0  # of all triggers of a process together
-FIND_RECORDS_MAX = 20_000  # per partition
 KEYS_MAX = 4096  # remembered hashes
 
 log = logging.getLogger(__name__)
@@ -64,6 +62,7 @@ class KafkaLog:
         self.clock = clock
         self.meters = meters
         self.writer = uuid.uuid4().hex[:8]
+        self.look = Look(cluster, topic.name, lambda: range(len(self._lanes)))
         self.kept = KeptTopic(cluster, appender, topic.kept, clock)
         self.begins: dict[int, int] = {}
         self.ends: dict[int, int] = {}  # as far as known
@@ -207,7 +206,9 @@ class KafkaLog:
         missing = [number for number in numbers if number not in mine]
         if missing:
             # Progress on some partitions only: the others were added, and are read from their beginning.
-            offsets = await self.locate(start) if not mine else (await self.cluster.edges(self.topic.name, missing))[0]
+            offsets = (
+                await self.look.locate(start) if not mine else (await self.cluster.edges(self.topic.name, missing))[0]
+            )
             first = {number: Partition(number, offsets[number]).commit(consumer.key, self.writer) for number in missing}
             await self._commit_first(group, first)
         subscription = KafkaSubscription(self, consumer, group)
@@ -254,82 +255,11 @@ class KafkaLog:
         prefix = self.topic.group_of(f"{namespace}/")
         return [group for group in await self.cluster.groups() if group.startswith(prefix)]
 
-    async def locate(self, start: Start) -> dict[int, int]:
-        """The first offset to be delivered, by partition. Raises BadPosition, StoreFault."""
-        numbers = list(range(len(self._lanes)))
-        time_s = start.time_s if start.at == "time" else None
-        given = _positions(start.position) if start.at == "position" else {}
-        for number in given:
-            if number not in numbers:
-                raise BadPosition(f"position {start.position!r} names partition {number}; there are {len(numbers)}")
-        if len(given) == 1 and len(numbers) > 1:  # one record: in the other partitions, what came at its time or later
-            time_s = await self._arrival(*next(iter(given.items())))
-        begins, ends, at = await self.cluster.edges(self.topic.name, numbers, time_s)
-        if start.at == "earliest":
-            return begins
-        if start.at == "latest":
-            return ends
-        for number, offset in given.items():
-            at[number] = min(max(offset, begins[number]), ends[number])
-        return at
-
-    async def _arrival(self, number: int, offset: int) -> float | None:
-        for tp, records in (await self._fetch({number: offset}, 1)).items():
-            if tp == number and records:
-                return float(records[0].timestamp) / 1000
-        return None
-
     async def read(self, start: Start, *, limit: int = 100) -> list[Stored]:
-        if start.at == "latest":
-            begins, ends, _ = await self.cluster.edges(self.topic.name, range(len(self._lanes)))
-            offsets = {number: max(begins[number], end - limit) for number, end in ends.items()}
-        else:
-            offsets = await self.locate(start)
-        rows = [raw for records in (await self._fetch(offsets, limit)).values() for raw in records]
-        rows.sort(key=lambda raw: (raw.timestamp, raw.partition, raw.offset))
-        return _stored(rows[-limit:] if start.at == "latest" else rows[:limit])
+        return await self.look.read(start, limit)
 
     async def find(self, id: str, *, source: str = "", limit: int = 10) -> list[Stored]:
-        begins, ends, _ = await self.cluster.edges(self.topic.name, range(len(self._lanes)))
-        offsets = {number: max(begins[number], end - FIND_RECORDS_MAX) for number, end in ends.items()}
-        wanted = ("ce_id", id.encode())
-        found = [
-            raw
-            for records in (await self._fetch(offsets, FIND_RECORDS_MAX)).values()
-            for raw in records
-            if wanted in raw.headers or not any(name == "ce_id" for name, _ in raw.headers)
-        ]
-        found.sort(key=lambda raw: (raw.timestamp, raw.partition, raw.offset), reverse=True)
-        stored = [one for one in _stored(found) if one.record.event.id == id]
-        return [one for one in stored if not source or one.record.event.source == source][:limit]
-
-    async def _fetch(self, offsets: dict[int, int], limit: int) -> dict[int, list[ConsumerRecord]]:
-        """At most `limit` records of each partition from an offset to what is the end now."""
-        found: dict[int, list[ConsumerRecord]] = {number: [] for number in offsets}
-        _, ends, _ = await self.cluster.edges(self.topic.name, list(offsets))
-        left = {number for number, offset in offsets.items() if offset < ends[number]}
-        if not left:
-            return found
-        consumer = self.cluster.consumer(fetch_max_wait_ms=100, auto_offset_reset="earliest")
-        try:
-            async with asyncio.timeout(ASK_TIMEOUT_S):
-                await consumer.start()
-                consumer.assign([TopicPartition(self.topic.name, number) for number in left])
-                for number in left:
-                    consumer.seek(TopicPartition(self.topic.name, number), offsets[number])
-                while left:
-                    for tp, records in (await consumer.getmany(timeout_ms=200)).items():
-                        found[tp.partition] += records[: limit - len(found[tp.partition])]
-                    for number in list(left):
-                        tp = TopicPartition(self.topic.name, number)
-                        if len(found[number]) >= limit or await consumer.position(tp) >= ends[number]:
-                            left.discard(number)
-                            consumer.pause(tp)
-        except (KafkaError, TimeoutError, OSError) as error:
-            raise StoreUnavailable(f"{self.topic.name} cannot be read: {error!r}") from error
-        finally:
-            await stop(consumer)
-        return found
+        return await self.look.find(id, source, limit)
 
     def size(self) -> tuple[int, int]:
         """Bytes: what this process appended."""
@@ -383,28 +313,6 @@ def _together(count: int, done: Done) -> Done:
             done(first)
 
     return one
-
-
-def _positions(text: str) -> dict[int, int]:
-    """`PARTITION:OFFSET`, or several of them with commas between. Raises StoreFault."""
-    found: dict[int, int] = {}
-    for word in text.split(","):
-        number, colon, offset = word.strip().partition(":")
-        if not (colon and number.isascii() and number.isdigit() and offset.isascii() and offset.isdigit()):
-            raise BadPosition(f"position {text!r}: PARTITION:OFFSET, or several with commas between, would be right")
-        found[int(number)] = int(offset)
-    return found
-
-
-def _stored(rows: Sequence[ConsumerRecord]) -> list[Stored]:
-    found: list[Stored] = []
-    for raw in rows:
-        try:
-            record = decode(raw.headers, raw.value, raw.timestamp)
-        except BadEvent:
-            continue
-        found.append(Stored(f"{raw.partition}:{raw.offset}", record))
-    return found
 
 
 def _logged(fault: StoreFault | None) -> None:

@@ -29,7 +29,8 @@ from aiokafka.structs import ConsumerRecord, OffsetAndMetadata
 
 from broker.store.contract import Consumer
 from broker.store.kafka.cluster import stop
-from broker.store.kafka.partition import Commit, Partition
+from broker.store.kafka.commit import Commit
+from broker.store.kafka.partition import Partition
 from broker.store.kafka.tail import FETCH_RECORDS
 from dataplane.errors import StoreFault
 from dataplane.net.tasks import Tasks
@@ -132,7 +133,11 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
             try:
                 fetched = await kafka.getmany(timeout_ms=60_000, max_records=FETCH_RECORDS)
             except OffsetOutOfRangeError as error:
-                await self._out_of_range(kafka, error.args[0])
+                for changed in await self.adjust(error.args[0]):
+                    try:
+                        self._reader.place(kafka, changed)
+                    except IllegalStateError:
+                        break
                 continue
             except NoOffsetForPartitionError:
                 await asyncio.sleep(0.01)  # on_partitions_assigned is about to say where to read
@@ -186,7 +191,10 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
                 if was is not None:
                     was.alive = False
                 # Partitions that were added later are read from their beginning (spec §28.6).
-                partition = Partition.restore(number, now) if now else Partition(number, begins[number])
+                ordered = self._reader.consumer.ordered
+                partition = (
+                    Partition.restore(number, now, ordered=ordered) if now else Partition(number, begins[number])
+                )
                 partition.dirty = now is None
                 partition.kept = kept_offsets.get(number, set())
             self.partitions[number] = partition
@@ -214,7 +222,9 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
         _end(self._limbo)
         self._reader.fenced()
 
-    async def _out_of_range(self, kafka: AIOKafkaConsumer, positions: dict[TopicPartition, int]) -> None:
+    async def adjust(self, positions: dict[TopicPartition, int]) -> list[Partition]:
+        """Those whose log begins after a position that was to be read, or ends before it. Their readers begin anew."""
+        changed: list[Partition] = []
         for tp, position in positions.items():
             partition = self.partitions.get(tp.partition)
             if partition is None or tp.topic != self._topic:
@@ -222,7 +232,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
             try:
                 begins, ends, _ = await self._log.cluster.edges(self._topic, [tp.partition])
             except StoreFault:
-                return
+                break
             begin, end = begins[tp.partition], ends[tp.partition]
             if position < begin:
                 lost = partition.lost(begin)
@@ -233,10 +243,16 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
             elif position > end:
                 back = partition.cut(end)
                 log.error("log_cut group=%s partition=%d records=%d end=%d", self.group, tp.partition, back, end)
-            try:
-                self._reader.place(kafka, partition)
-            except IllegalStateError:
-                return
+            if partition.alive:
+                changed.append(partition)
+        return changed
+
+    def end(self, number: int) -> int:
+        """Of the log, as far as what was fetched tells."""
+        try:
+            return (self.kafka.highwater(TopicPartition(self._topic, number)) or 0) if self.kafka is not None else 0
+        except IllegalStateError:
+            return 0
 
     # ---- commits ----
 

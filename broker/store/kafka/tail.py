@@ -27,6 +27,7 @@ from dataplane.net.tasks import Tasks
 from dataplane.telemetry.metrics import Cell
 
 FETCH_RECORDS = 500
+AHEAD_MAX = 2 * FETCH_RECORDS
 AGAIN_S = 0.5
 
 log = logging.getLogger(__name__)
@@ -72,10 +73,10 @@ class Tail:
         await self._tasks.close()
 
     def follow(self, follower: Follower, partition: Partition) -> bool:
-        """False: it is behind the tail."""
+        """False: it is behind the tail, or so far ahead that it would wait for it."""
         number, at = partition.number, partition.progress.next
         here = self.next.get(number)
-        if partition.holes or (here is not None and at < here):
+        if (partition.holes and not partition.apart) or (here is not None and not 0 <= at - here <= AHEAD_MAX):
             return False
         if here is None:
             self.next[number] = at
@@ -176,7 +177,7 @@ class Tail:
                 touched[follower] = None
                 follower.feed(partition, items, end)
             else:
-                partition.skip(end - 1)
+                partition.passed(end)
 
     def _drop(self, number: int) -> None:
         for follower in list(self._followers.get(number, ())):

@@ -31,6 +31,7 @@ class Trigger:
         self.type = type
         self.hold = hold
         self.capacity = 1000
+        self.fresh_capacity: int | None = None  # None: as much as there is room
         self.got: list[Delivery] = []
         self.subscription = None
 
@@ -41,7 +42,7 @@ class Trigger:
         return self.capacity
 
     def fresh(self) -> int:
-        return self.room()
+        return self.capacity if self.fresh_capacity is None else self.fresh_capacity
 
     def deliver(self, batch: Sequence[Delivery]) -> None:
         self.got += batch

@@ -12,7 +12,7 @@ from aiokafka.admin.records_to_delete import RecordsToDelete
 
 from broker.store.contract import Failure
 from broker.store.kafka import membership
-from broker.store.kafka.partition import Commit
+from broker.store.kafka.commit import Commit
 from tests.integration.broker.kafka.conftest import EARLIEST, Kafka, Trigger, append, record, until
 from tests.servers.kafka.kill import kill
 from tests.servers.kafka.server import Server

@@ -3,8 +3,8 @@
 import asyncio
 import time
 
-from broker.store.contract import Failure
-from broker.store.kafka import read
+from broker.store.contract import Failure, Start
+from broker.store.kafka import again as redeliveries
 from broker.store.kafka.log import KafkaLog
 from tests.integration.broker.kafka.conftest import Kafka, Trigger, append, record, until
 from tests.servers.kafka.kill import kill
@@ -52,7 +52,7 @@ async def test_a_letter_counts_although_the_process_died_before_its_commit(kafka
 async def test_what_is_due_much_later_leaves_the_log_and_comes_again_wherever_the_trigger_is_then(
     kafka: Kafka, monkeypatch
 ) -> None:
-    monkeypatch.setattr(read, "HOLD_S", 0.5)
+    monkeypatch.setattr(redeliveries, "HOLD_S", 0.5)
     dying = kafka.store()
     log = await kafka.open(store=dying)
     trigger = await Trigger(hold=True).on(log)
@@ -100,7 +100,7 @@ async def test_a_seek_moves_every_partition_wherever_it_is(kafka: Kafka) -> None
     await until(lambda: len(second.subscription.partitions) in (1, 2))
     await until(lambda: len(first.subscription.partitions) in (1, 2))
     first.got.clear()
-    await second.subscription.seek(read.Start("earliest"))
+    await second.subscription.seek(Start("earliest"))
     await until(lambda: len(first.got) + len(second.got) == 30)
     assert first.got
     assert second.got

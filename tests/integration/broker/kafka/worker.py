@@ -1,8 +1,9 @@
 """A process that has one trigger of a broker in Kafka: writes down what it delivers, then settles it. To be killed.
 
-    python worker.py BOOTSTRAP CONFIG-AS-JSON INSTANCE FILE [broken]
+    python worker.py BOOTSTRAP CONFIG-AS-JSON INSTANCE FILE [broken | returns]
 
 broken: a store that forgets: it settles every hundredth event without having delivered it.
+returns: its subscriber is away until SIGUSR1, and then takes what is new only.
 """
 
 import asyncio
@@ -20,7 +21,8 @@ from dataplane.wire.cloudevents import Event
 class Subscriber:
     key, name, ordered, interest = "t1", "default/t1", False, None
 
-    def __init__(self, file: Path, *, broken: bool) -> None:
+    def __init__(self, file: Path, *, broken: bool, returns: bool) -> None:
+        self.away = self.returns = returns
         self.out = file.open("a", buffering=1)
         self.broken = broken
         self.holds = 0
@@ -32,10 +34,14 @@ class Subscriber:
         return True
 
     def room(self) -> int:
-        return 0 if self.draining else 100 - self.holds
+        return 0 if self.draining or self.returns else 100 - self.holds
 
     def fresh(self) -> int:
-        return self.room()
+        return 0 if self.draining or self.away else 100 - self.holds
+
+    def back(self) -> None:
+        self.away = False
+        self.subscription.newest_first()
 
     def deliver(self, batch: Sequence[Delivery]) -> None:
         self.holds += len(batch)
@@ -54,11 +60,12 @@ async def main(bootstrap: str, config: str, instance: str, file: str, *more: str
     store = KafkaStore(bootstrap, config=json.loads(config), instance=instance, session_s=3.0)
     await store.start()
     log = await store.open("default/orders", LogSettings())
-    subscriber = Subscriber(Path(file), broken="broken" in more)
+    subscriber = Subscriber(Path(file), broken="broken" in more, returns="returns" in more)
     subscriber.subscription = await log.subscribe(subscriber, Start("earliest"))
     print("ready", flush=True)
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, subscriber.back)
     await stop.wait()
     subscriber.draining = True
     while subscriber.holds:

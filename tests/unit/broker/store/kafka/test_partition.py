@@ -3,7 +3,9 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.store.kafka.partition import FIRST, METADATA_CHARS_MAX, Commit, Partition, Try, uid_of
+from broker.store.contract import PASSED_MAX
+from broker.store.kafka.commit import FIRST, METADATA_CHARS_MAX, Commit, Try, uid_of
+from broker.store.kafka.partition import Partition
 
 
 def read(partition: Partition, *offsets: int) -> list[Try | None]:
@@ -71,7 +73,7 @@ def test_more_open_than_a_commit_holds_comes_again_from_there_on() -> None:
 
 
 def test_a_commit_of_somebody_else_counts_as_its_offset() -> None:
-    for metadata in ("", "by hand", "1 u w !!!", "1 u w gICA", "2 u w AA=="):
+    for metadata in ("", "by hand", "1 u w !!!", "1 u w gICA", "3 u w AA=="):
         after = Partition.restore(0, Commit(7, metadata))
         assert (after.fetch_from, after.holes) == (7, {})
     assert uid_of("by hand") == ""
@@ -153,3 +155,164 @@ def test_any_order_of_settling_survives_a_commit(settled: list[int], tried: list
     again = {offset: how for offset in range(200) if (how := after.take(offset, 1.0)) is not None}
     assert set(again) == set(range(200)) - set(settled)
     assert {offset: how.attempt for offset, how in again.items() if how.attempt > 1} == attempts
+
+
+# ---- apart ----
+
+
+def read_apart(partition: Partition) -> list[int]:
+    """As the reader of what was passed over does: from the lowest on, to the end of what lies apart."""
+    found: list[int] = []
+    while (at := partition.unread_from(0)) is not None:
+        if partition.take_apart(at, 1.0) is not None:
+            found.append(at)
+        partition.passed_apart(at + 1)
+    return found
+
+
+def test_what_was_passed_over_is_read_beside_what_is_new() -> None:
+    partition = Partition(0, 0)
+    read(partition, 0, 1)
+    partition.leap(10)
+    assert partition.fetch_from == 10
+    assert read(partition, 5, 10, 11) == [None, FIRST, FIRST]
+    assert partition.unread_from(0) == 2
+    assert read_apart(partition) == list(range(2, 10))
+    assert not partition.apart
+    assert sorted(partition.progress.open) == list(range(12))
+
+
+def test_what_a_former_owner_left_open_lies_apart_too_once_something_was_passed_over() -> None:
+    partition = Partition(0, 0)
+    read(partition, *range(5))
+    partition.settle(2)
+    partition.again(3, 7, 1000.5)
+    after = Partition.restore(0, partition.commit("u", "w"))
+    assert after.fetch_from == 0
+    after.leap(8)
+    assert after.fetch_from == 8
+    assert read(after, 0, 8) == [None, FIRST]
+    assert read_apart(after) == [0, 1, 3, 4, 5, 6, 7]
+    assert after.tries == {3: Try(7, 1000.5)}
+
+
+def test_reading_on_at_the_head_settles_nothing_that_lies_apart() -> None:
+    partition = Partition(0, 0)
+    read(partition, *range(3))
+    after = Partition.restore(0, partition.commit("u", "w"))
+    after.leap(5)
+    after.passed(20)
+    assert read_apart(after) == [0, 1, 2, 3, 4]
+
+
+def test_where_nothing_waits_or_too_many_ranges_do_nothing_is_passed_over() -> None:
+    partition = Partition(0, 0)
+    assert not partition.leap(0)
+    assert not partition.apart
+    for i in range(PASSED_MAX):
+        assert partition.leap(10 * i + 5)
+        read(partition, 10 * i + 5)
+        partition.passed(10 * i + 6)
+    assert not partition.leap(10 * PASSED_MAX)
+
+
+def test_of_a_range_that_retention_took_a_part_of_that_part_is_counted() -> None:
+    partition = Partition(0, 0)
+    partition.leap(10)
+    read(partition, 10)
+    partition.leap(20)
+    assert partition.lost(15) == 10 + 4
+    assert read_apart(partition) == list(range(15, 20))
+    assert partition.lost(15) == 0
+
+
+def test_a_log_that_ends_within_a_range_is_read_up_to_there() -> None:
+    partition = Partition(0, 0)
+    partition.leap(10)
+    read(partition, 10)
+    partition.leap(20)
+    assert partition.cut(15) == 5
+    assert partition.progress.gaps == [(0, 10), (11, 15)]
+    assert partition.fetch_from == 15
+    assert partition.cut(18) == 0, "what comes there is new"
+    assert partition.fetch_from == 15
+
+
+def test_a_seek_forgets_what_was_passed_over() -> None:
+    partition = Partition(0, 0)
+    partition.leap(10)
+    partition.seek(5)
+    assert partition.fetch_from == 5
+    assert partition.unread_from(0) is None
+    assert not partition.apart
+
+
+def test_an_ordered_trigger_has_no_ranges() -> None:
+    partition = Partition(0, 0)
+    read(partition, 0, 1, 2)
+    partition.settle(1)
+    partition.leap(10)
+    read(partition, 10)
+    after = Partition.restore(0, partition.commit("u", "w"), ordered=True)
+    assert after.fetch_from == 0
+    assert [offset for offset in range(12) if after.take(offset, 1.0) is not None] == [0, *range(2, 12)]
+
+
+def test_a_letter_in_a_range_is_not_handed_over_again() -> None:
+    partition = Partition(0, 0)
+    partition.kept = {3}
+    partition.leap(6)
+    assert read_apart(partition) == [0, 1, 2, 4, 5]
+
+
+@st.composite
+def steps(draw: st.DrawFn) -> list[tuple[str, int]]:
+    what = st.sampled_from(["new", "old", "settle", "leap", "restart", "append"])
+    return draw(st.lists(st.tuples(what, st.integers(0, 30)), max_size=80))
+
+
+@given(steps())
+def test_every_offset_is_handed_over_and_what_is_settled_never_again(done: list[tuple[str, int]]) -> None:
+    partition, end, settled, held = Partition(0, 0), 0, set(), []
+
+    def hand(offset: int) -> None:
+        assert offset not in settled
+        assert offset not in held
+        held.append(offset)
+
+    def old(count: int) -> None:
+        for _ in range(count):
+            at = partition.unread_from(0) if partition.apart else None
+            if at is not None:
+                if partition.take_apart(at, 1.0) is not None:
+                    hand(at)
+                partition.passed_apart(at + 1)
+
+    def new(count: int) -> None:
+        at = partition.fetch_from
+        for offset in range(at, min(at + count, end)):
+            if partition.take(offset, 1.0) is not None:
+                hand(offset)
+            partition.passed(offset + 1)
+
+    for what, count in done:
+        match what:
+            case "append":
+                end += count
+            case "new":
+                new(count)
+            case "old":
+                old(count)
+            case "leap":
+                partition.leap(end)
+            case "settle":
+                for _ in range(min(count, len(held))):
+                    offset = held.pop(count % len(held))
+                    partition.settle(offset)
+                    settled.add(offset)
+            case "restart":
+                held.clear()
+                partition = Partition.restore(0, partition.commit("u", "w"))
+    old(end)
+    new(end)
+    assert {*held, *settled} == set(range(end))
