@@ -256,12 +256,14 @@ async def _asked(work: Awaitable[V]) -> V:
 
 
 async def _body(request: web.Request, type_: type[V]) -> V:
-    body = await request.content.read(BODY_BYTES_MAX + 1)
-    if len(body) > BODY_BYTES_MAX:
-        raise _Refused(413, f"at most {BODY_BYTES_MAX} bytes")
+    body = b""
+    async for piece in request.content.iter_any():
+        body += piece
+        if len(body) > BODY_BYTES_MAX:
+            raise _Refused(413, f"at most {BODY_BYTES_MAX} bytes")
     try:
         return msgspec.json.decode(body or b"{}", type=type_)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise _Refused(400, str(error)) from None
 
 
@@ -282,7 +284,7 @@ def _start(text: str) -> Start:
 
 def _limit(request: web.Request, name: str = "limit", default: int = 100) -> int:
     text = request.query.get(name, str(default))
-    if not text.isascii() or not text.isdigit() or int(text) > LIMIT_MAX:
+    if not text.isascii() or not text.isdigit() or len(text) > 9 or int(text) > LIMIT_MAX:
         raise _Refused(400, f"{name}={text!r}: expected a number up to {LIMIT_MAX}")
     return int(text)
 

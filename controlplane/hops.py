@@ -166,7 +166,7 @@ class HopsApi:
                 raise status.ApiError(413, "RequestEntityTooLarge", f"at most {SCALE_BYTES_MAX} bytes of decisions")
         try:
             self._desk.accept(_SCALE.decode(body))
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise status.ApiError(400, "BadRequest", f"not a scale write: {error}") from None
         except StaleToken as stale:
             raise status.ApiError(409, "Conflict", str(stale)) from None

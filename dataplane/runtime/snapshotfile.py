@@ -168,7 +168,7 @@ def _document(text: bytes, source: str) -> dict[str, object]:
     if text.lstrip()[:1] == b"{":
         try:
             document = msgspec.json.decode(text)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise ConfigFault(f"{source}: not JSON: {error}") from None
     else:
         import yaml  # lazily: a hop that follows the control plane never reads YAML

@@ -1,6 +1,11 @@
-import pytest
+import asyncio
+from collections.abc import AsyncIterator
 
-from broker.inspect import _asked, _Refused, _start
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer, make_mocked_request
+
+from broker.inspect import BODY_BYTES_MAX, _asked, _body, _limit, _Refused, _start
 from dataplane.errors import BadPosition, StoreFault, StoreUnavailable
 
 
@@ -20,3 +25,38 @@ def test_a_start_that_is_none_is_refused_as_everything_else_is(text: str) -> Non
     with pytest.raises(_Refused, match="expected latest, earliest") as refused:
         _start(text)
     assert refused.value.status == 400
+
+
+@pytest.mark.parametrize("text", ["x", "-1", "1001", "9" * 5000, "\u0665"])
+def test_a_limit_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(_Refused, match="expected a number up to") as refused:
+        _limit(make_mocked_request("GET", "/?limit=" + text))
+    assert refused.value.status == 400
+
+
+async def _sent(*pieces: bytes) -> tuple[int, object]:
+    async def echo(request: web.Request) -> web.Response:
+        try:
+            return web.json_response(await _body(request, list[str]))
+        except _Refused as refused:
+            return web.json_response(None, status=refused.status)
+
+    async def body() -> AsyncIterator[bytes]:
+        for piece in pieces:
+            yield piece
+            await asyncio.sleep(0.01)
+
+    app = web.Application(client_max_size=0)
+    app.router.add_post("/", echo)
+    async with TestClient(TestServer(app)) as client, client.post("/", data=body()) as answer:
+        return answer.status, await answer.json()
+
+
+async def test_a_body_is_read_to_its_end_however_it_comes() -> None:
+    assert await _sent(b'["a",', b'"b"]') == (200, ["a", "b"])
+
+
+@pytest.mark.parametrize(("pieces", "status"), [([b'["\xff"]'], 400), ([b"x" * 1024 * 1024, b"x"], 413)])
+async def test_a_body_that_is_none_is_refused(pieces: list[bytes], status: int) -> None:
+    assert BODY_BYTES_MAX == 1024 * 1024
+    assert await _sent(*pieces) == (status, None)
