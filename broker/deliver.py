@@ -57,7 +57,7 @@ class Post:
             timeout_s=policy.timeout_s,
             answer_bytes_max=settings.reply_bytes_max,
             repeatable=True,  # at least once is what was promised
-            cluster_local=settings.cluster_local_gateway,
+            cluster_local=settings.cluster_local_gateway or target.via,
             ca_certs=target.ca_certs,
         )
         self._encode = encode_structured if policy.format == "json" else encode_binary

@@ -143,7 +143,7 @@ class BrokerSettings(msgspec.Struct, frozen=True, kw_only=True):
     cluster_local_gateway: Annotated[
         str,
         Setting(
-            help="HOST:PORT that serves *.svc.cluster.local; empty = resolve by DNS",
+            help="HOST:PORT that serves *.svc.cluster.local; empty = what the control plane says, else by DNS",
             why="on one machine no DNS knows cluster-local names: our own gateway does",
         ),
     ] = ""

@@ -9,10 +9,12 @@ Source: spec/eventing.md §8.1, §10.4, §12.
 """
 
 from typing import cast
+from urllib.parse import urlsplit
 
 from controlplane import delivery
 from controlplane.broker_config import EXTERNAL_TOPIC, STORE, from_written, read_secret, secret_key
 from controlplane.broker_defaults import CLASSES, is_kafka
+from controlplane.knative_settings import CLUSTER_DOMAIN
 from controlplane.store.contract import Key
 from dataplane.errors import ConfigFault
 from dataplane.resources import eventing
@@ -49,8 +51,11 @@ def broker(one: eventing.Broker, secret: Secret | None = None) -> Broker | None:
     )
 
 
-def trigger(one: eventing.Trigger, of: eventing.Broker) -> Trigger | None:
-    """None: its subscriber is not resolved. Raises ConfigFault: an annotation or duration that admission refuses."""
+def trigger(one: eventing.Trigger, of: eventing.Broker, cluster_local: str = "") -> Trigger | None:
+    """cluster_local: `HOST:PORT` that serves cluster-local names. None: its subscriber is not resolved.
+
+    Raises ConfigFault: an annotation or duration that admission refuses.
+    """
     meta, spec, status = one.metadata, one.spec, one.status
     if not status.subscriber_uri:
         return None
@@ -61,11 +66,11 @@ def trigger(one: eventing.Trigger, of: eventing.Broker) -> Trigger | None:
             name=meta.name,
             broker=of.metadata.name,
             uid=meta.uid,
-            subscriber=Target(
-                url=status.subscriber_uri, ca_certs=status.subscriber_ca_certs, audience=status.subscriber_audience
+            subscriber=_target(
+                status.subscriber_uri, status.subscriber_ca_certs, status.subscriber_audience, cluster_local
             ),
             filters=filters(spec),
-            dead_letter=_dead_letter(status),
+            dead_letter=_dead_letter(status, cluster_local),
             delivery=delivery.policy(spec.delivery if spec.delivery is not None else of.spec.delivery, annotations),
             ordered=delivery.ordered(annotations),
             max_in_flight=delivery.max_in_flight(annotations),
@@ -86,11 +91,15 @@ def filters(spec: eventing.TriggerSpec) -> tuple[dict[str, object], ...]:
     return ({"attributes": cast(dict[str, object], spec.filter.attributes)},)
 
 
-def _dead_letter(status: eventing.TriggerStatus) -> Target | None:
+def _dead_letter(status: eventing.TriggerStatus, cluster_local: str) -> Target | None:
     if not status.dead_letter_sink_uri:
         return None
-    return Target(
-        url=status.dead_letter_sink_uri,
-        ca_certs=status.dead_letter_sink_ca_certs,
-        audience=status.dead_letter_sink_audience,
+    return _target(
+        status.dead_letter_sink_uri, status.dead_letter_sink_ca_certs, status.dead_letter_sink_audience, cluster_local
     )
+
+
+def _target(url: str, ca_certs: str, audience: str, cluster_local: str) -> Target:
+    host = urlsplit(url).hostname or ""
+    via = cluster_local if host.endswith(f".svc.{CLUSTER_DOMAIN}") else ""
+    return Target(url=url, via=via, ca_certs=ca_certs, audience=audience)

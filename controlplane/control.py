@@ -30,11 +30,13 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
 
     url_port: of the gateway's external listener, shown in URLs when it is not 80. broker_url: of the brokers' ingress
     as it can be reached from this machine (`http://127.0.0.1:8082`), without a path; "" = no broker process runs here.
+    cluster_local: `HOST:PORT` of the gateway's listener for cluster-local names.
     """
 
     domain: str = "localhost"
     url_port: int = 80
     broker_url: str = ""
+    cluster_local: str = ""
 
 
 class Control:
@@ -65,6 +67,7 @@ class Control:
             generation=max(int(clock.wall() * 1000), store.revision),
             settled=lambda route: self.loop.settled(route),
             registry=registry,
+            cluster_local=place.cluster_local,
         )
         self.activators = Activators(loop=loop, changed=self.publisher.activators)
         self.occupancy = Occupancy(local=in_flight, publisher=self.publisher, clock=loop.time)

@@ -78,8 +78,11 @@ class Publisher:
         generation: int,
         settled: Callable[[str], None],
         registry: Registry,
+        cluster_local: str = "",
     ) -> None:
-        """`generation`: greater than any that an earlier process gave out (milliseconds since 1970 are).
+        """`cluster_local`: `HOST:PORT` that serves cluster-local names to broker processes.
+
+        `generation`: greater than any that an earlier process gave out (milliseconds since 1970 are).
 
         `settled`: called with namespace/name of a Route when every hop has its present value.
         """
@@ -93,7 +96,7 @@ class Publisher:
         self._dirty_routes: OrderedDict[str, None] = OrderedDict()
         self._dirty_revisions: OrderedDict[str, None] = OrderedDict()
         self._gone_revisions: dict[str, None] = {}  # leave when no Route waits that may have named them
-        self._eventing = EventingParts(store)
+        self._eventing = EventingParts(store, cluster_local)
         self._flushing: asyncio.Handle | None = None
         self._subscribers: list[Apply] = []
         self._followers: list[Follower] = []

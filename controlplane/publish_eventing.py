@@ -30,8 +30,9 @@ log = logging.getLogger(__name__)
 class EventingParts:
     """`next` gives one value at a time, so that the publisher can stop between two."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, cluster_local: str) -> None:
         self._store = store
+        self._cluster_local = cluster_local
         self._dirty_brokers: OrderedDict[str, None] = OrderedDict()
         self._dirty_triggers: OrderedDict[str, None] = OrderedDict()
         self._gone: dict[str, None] = {}  # Brokers: leave when no Trigger waits
@@ -118,7 +119,7 @@ class EventingParts:
             of = self._store.get(broker_key(one))
             self._belongs(key, f"{broker_key(one).namespace}/{broker_key(one).name}")
             try:
-                value = compiled.trigger(one, of) if isinstance(of, eventing.Broker) else None
+                value = compiled.trigger(one, of, self._cluster_local) if isinstance(of, eventing.Broker) else None
             except ConfigFault as fault:  # admission refuses it; what was published stays
                 log.warning("trigger_not_compiled trigger=%s reason=%s", key, fault)
                 return

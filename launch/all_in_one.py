@@ -83,6 +83,9 @@ async def up(ground: Ground, options: UpOptions) -> None:
     shared = settings.workers > 1 or http_port == 0
     keep = reserved(http_host, http_port) if shared else None
     http = (http_host, keep.getsockname()[1] if keep else http_port)
+    local_host, local_port = split_address(settings.local)
+    keep_local = None if local_port else reserved(local_host, 0)
+    local = (local_host, keep_local.getsockname()[1] if keep_local else local_port)
     events = place_of(options.data, settings.events)
 
     # --- hops, deaf so far ---
@@ -103,7 +106,9 @@ async def up(ground: Ground, options: UpOptions) -> None:
         loop=loop,
         clock=clock,
         registry=registry,
-        place=Place(domain=settings.domain, url_port=http[1], broker_url=url_of(events)),
+        place=Place(
+            domain=settings.domain, url_port=http[1], broker_url=url_of(events), cluster_local=_authority(local)
+        ),
         in_flight=holding.activator.in_flight,
     )
     pods = make_pods(
@@ -127,7 +132,9 @@ async def up(ground: Ground, options: UpOptions) -> None:
     life.on_stop("stats", link.close)
 
     # --- events ---
-    local = await path.gateway.listen_local(*split_address(settings.local))
+    await path.gateway.listen_local(*local, reuse_port=keep_local is not None)
+    if keep_local is not None:
+        keep_local.close()
     log.info("cluster_local_listening address=%s:%d", *local)
     eventing = Eventing(
         ground,
@@ -288,7 +295,11 @@ def _broker_settings(ground: Ground, local: tuple[str, int]) -> BrokerSettings:
     settings = ground.settings.section("broker", BrokerSettings)
     if settings.cluster_local_gateway:
         return settings
-    return msgspec.structs.replace(settings, cluster_local_gateway=url_of(local).removeprefix("http://"))
+    return msgspec.structs.replace(settings, cluster_local_gateway=_authority(local))
+
+
+def _authority(address: tuple[str, int]) -> str:
+    return url_of(address).removeprefix("http://")
 
 
 def _store(settings: UpSettings, data: Path) -> Store:

@@ -20,9 +20,13 @@ class _Value(
 
 
 class Target(_Value, frozen=True, kw_only=True):
-    """Where events are POSTed: an absolute http or https URL. `ca_certs`: PEM that signs it beside the system's."""
+    """Where events are POSTed: an absolute http or https URL. `ca_certs`: PEM that signs it beside the system's.
+
+    via: `HOST:PORT` that serves the URL's cluster-local name, which no DNS may know; "" = resolve it.
+    """
 
     url: str
+    via: str = ""
     ca_certs: str = ""
     audience: str = ""
 

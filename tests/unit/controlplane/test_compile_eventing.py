@@ -1,4 +1,5 @@
 import pytest
+from msgspec.structs import replace
 
 from controlplane import compile_eventing as compiled
 from dataplane.errors import ConfigFault
@@ -60,6 +61,21 @@ def test_annotations_become_numbers():
     )
     assert made.delivery == DeliveryPolicy(max_backoff_s=60.0, timeout_s=0.0)
     assert (made.uid, made.broker, made.subscriber) == ("u", "b", Target(url="http://s/"))
+
+
+@pytest.mark.parametrize(
+    ("url", "via"),
+    [
+        ("http://books.default.svc.cluster.local", "127.0.0.1:8083"),
+        ("http://books.default.svc.cluster.local/x", "127.0.0.1:8083"),
+        ("http://svc.cluster.local.example.com/", ""),
+        ("http://127.0.0.1:9/", ""),
+    ],
+)
+def test_cluster_local_names_go_through_the_gateway_that_serves_them(url, via):
+    status = TriggerStatus(subscriber_uri=url, dead_letter_sink_uri=url)
+    made = compiled.trigger(replace(trigger(), status=status), BROKER, "127.0.0.1:8083")
+    assert made.subscriber == made.dead_letter == Target(url=url, via=via)
 
 
 def test_our_name_for_the_order_wins():
