@@ -132,6 +132,7 @@ _OF_STORES = (  # docs/stores.md
     "triggers.consumergroup.template",
     "redis.shards",
 )
+_SECRET = ("password", "user.key")
 SECRET_KEYS = ("protocol", "sasl.mechanism", "user", "password", "ca.crt", "user.crt", "user.key", "user.skip")
 
 
@@ -148,6 +149,8 @@ def read_store(data: Mapping[str, str], class_: str) -> StoreConfig:
             if not 0 <= settings[key] < float("inf"):
                 raise ConfigFault(f"{key}: a number that is not negative is needed, 0 = no bound")
         elif key not in _IGNORED:
+            if key in _SECRET:  # what is read here is shown in status
+                raise ConfigFault(f"{key}: a ConfigMap is no place for it; {SECRET_NAME} names the Secret that has it")
             if near := _meant(key):
                 raise ConfigFault(f"{key}: no such key; did you mean {near}?")
             config[key] = text

@@ -200,6 +200,15 @@ def test_a_misspelled_key_of_the_config_map_is_told_and_a_foreign_one_is_not(wor
     assert world.state(Broker, "default") == ("True", "")
 
 
+@pytest.mark.parametrize("key", ["password", "user.key"])
+def test_a_secret_in_a_config_map_is_refused_for_it_would_be_shown(world, key):
+    world.apply("ConfigMap", "how", data={"bootstrap.servers": "k:9092", key: "s3cret"})
+    world.broker(class_="Kafka", config="how")
+    found = look(world)
+    assert world.message(Broker, "default", "ConfigParsed").startswith(f"{key}: a ConfigMap is no place for it")
+    assert "s3cret" not in str(found)
+
+
 def test_the_sink_of_a_kafka_broker_is_told_and_not_counted(world):
     sink = {"ref": {"apiVersion": "serving.knative.dev/v1", "kind": "Service", "name": "dls"}}
     world.broker(class_="Kafka", delivery={"deadLetterSink": sink})
