@@ -1,6 +1,6 @@
 """A delivery that finds its way back: which entry of which stream it is.
 
-Path: cursor.py, redelivery.py, takeover.py → [handed] → dispatcher → subscription.py.
+Path: pending.py, redelivery.py, takeover.py → [handed] → dispatcher → subscription.py.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from broker.store.redis.keys import position
 from broker.store.redis.tail import origin
 
 if TYPE_CHECKING:
-    from broker.store.redis.cursor import Cursor
+    from broker.store.redis.pending import Pending
 
 
 class Handed(Delivery):
@@ -25,7 +25,7 @@ class Handed(Delivery):
     __slots__ = ("cursor", "entry", "epoch", "noted")
 
     def __init__(
-        self, cursor: Cursor, entry: bytes, record: Record, fields: Sequence[bytes] = (), attempt: int = 1
+        self, cursor: Pending, entry: bytes, record: Record, fields: Sequence[bytes] = (), attempt: int = 1
     ) -> None:
         """fields: as read, when it may be a redriven letter: that keeps the position it had on the log."""
         self.record = record

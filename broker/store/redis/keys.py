@@ -5,6 +5,7 @@ One hash tag per broker, so that all keys of a broker live in one slot and one s
     fe:{NS/BROKER}:s:0        stream of shard 0: the log          group t:UID   one trigger on it
     fe:{NS/BROKER}:again:UID  stream: redriven letters, for this trigger alone
     fe:{NS/BROKER}:heads      hash: how far each group has looked (cursor.py)
+    fe:{NS/BROKER}:passed     hash: what each group passed over and comes back to (passed.py)
     fe:{NS/BROKER}:retry:UID  sorted set: scheduled redeliveries by due time, ms
     fe:{NS/BROKER}:noted:UID  sorted set: what an ordered trigger tries again itself, by due time, ms
     fe:{NS/BROKER}:due        sorted set: triggers by their earliest redelivery
@@ -32,6 +33,7 @@ class Keys:
     def __init__(self, broker: str) -> None:
         self.prefix = f"fe:{{{broker}}}:"
         self.heads = self.prefix + "heads"
+        self.passed = self.prefix + "passed"
         self.meta = self.prefix + "meta"
         self.due = self.prefix + "due"
         self.kept = self.prefix + "kept"

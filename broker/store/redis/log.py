@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+BUFFERED_BYTES = 32 * 1024 * 1024
+
 
 class RedisLog:
     """shards: as the broker was made; a stored number wins over the configured one."""
@@ -133,6 +135,11 @@ class RedisLog:
         self.pulse.size_bytes += size  # until the next pulse knows better
         return True
 
+    @property
+    def is_full(self) -> bool:
+        """Those without room forget what they read."""
+        return self.buffered > BUFFERED_BYTES
+
     def size(self) -> tuple[int, int]:
         return self.pulse.records, self.pulse.size_bytes
 
@@ -145,9 +152,7 @@ class RedisLog:
             self._running = [self._tasks.spawn(tail.run(), f"tail.{self.broker}") for tail in self._tails]
         self.subscriptions[consumer.key] = subscription
         self.index(subscription)
-        for cursor in subscription.cursors:
-            if cursor.owner:
-                cursor.pull()
+        subscription.more()
         return subscription
 
     def index(self, subscription: RedisSubscription) -> None:
@@ -197,6 +202,7 @@ class RedisLog:
             FORGET,
             (
                 keys.heads,
+                keys.passed,
                 keys.due,
                 keys.kept,
                 keys.retry(trigger),

@@ -4,7 +4,8 @@ Path: store.py → [pulse] → log.py's subscriptions, link.py.
 
 One script asks Redis everything that must be noticed without an event. It tells of possible loss (the last id or the
 count of entries went back: an older file, a failover, FLUSHALL), of workers whose process is dead, of triggers with
-something due, of a bell that others rang (they left or redrove letters), and how large the streams are.
+something due, of what other processes passed over, of a bell that others rang (they left or redrove letters), and how
+large the streams are.
 
 Source: reliability.md BR-18, BR-19; spec/eventing.md §27.2, §27.7.
 """
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from broker.store.redis.connect import Reply
@@ -38,7 +39,7 @@ class Pulse:
 
     def __init__(self, owner: RedisLog) -> None:
         self._log = owner
-        self._keys = (owner.keys.bell, owner.keys.workers, owner.keys.due, *owner.streams)
+        self._keys = (owner.keys.bell, owner.keys.workers, owner.keys.due, owner.keys.passed, *owner.streams)
         self._number = 0
         self._bell: bytes | None = None
         self._touched_at = 0.0
@@ -61,13 +62,14 @@ class Pulse:
         owner.link.run(PULSE, self._keys, owner.worker, now_ms, forget_ms, then=then)
 
     def _answered(self, reply: Reply) -> None:
-        bell, workers, due, shards = reply
+        bell, workers, due, passed, shards = reply
         owner, now = self._log, asyncio.get_running_loop().time()
         self._number += 1
         self._measure(shards)
         for uid in due:
             if (waits := owner.subscriptions.get(uid.decode())) is not None:
-                waits.redelivery.take()
+                waits.redelivery.look()
+        self._pass(dict(zip(passed[::2], passed[1::2], strict=True)))
         rang, self._bell = self._bell is not None and bell != self._bell, bell
         subscriptions = list(owner.subscriptions.values())
         late = now - self._touched_at > owner.lease_s / 3
@@ -104,6 +106,13 @@ class Pulse:
             self.size_bytes += held
             if less:
                 self._possible_loss(shard, had, last)
+
+    def _pass(self, passed: Mapping[bytes, bytes]) -> None:
+        """Other processes of a trigger may have passed over something, or have come back to it."""
+        for subscription in self._log.subscriptions.values():
+            for cursor in subscription.cursors:
+                if passed or cursor.passed.stretches:
+                    cursor.passed.found(passed.get(cursor.field.encode(), b"").decode())
 
     def _possible_loss(self, shard: int, had: Place, last: Place) -> None:
         owner = self._log
@@ -144,7 +153,7 @@ class Pulse:
             share = 1 - settings.retention_bytes / self.size_bytes
             beyond = min(TRIM_ENTRIES_MAX, int(share * self.records / owner.shards) + 1)
         for shard, stream in enumerate(owner.streams):
-            keys = (stream, owner.keys.heads, owner.keys.kept)
+            keys = (stream, owner.keys.heads, owner.keys.kept, owner.keys.passed)
             gone = await owner.link.call_script(TRIM, keys, shard, f"{oldest}-0", beyond)
             owner.meters.trimmed.cell(owner.broker).v += gone
 

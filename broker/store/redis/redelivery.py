@@ -44,9 +44,9 @@ class Redelivery:
         self.scheduled = 0
 
     @property
-    def starved(self) -> bool:
-        """Something was due and there was no room."""
-        return self._due_ms > 0
+    def waits(self) -> bool:
+        """Something may be due and was not asked for, or it is just being taken."""
+        return self._due_ms > 0 or self._taking
 
     def put(self, handed: Handed, due_at: float, attempt: int) -> None:
         subscription, cursor, entry = self._subscription, handed.cursor, handed.entry.decode()
@@ -89,14 +89,20 @@ class Redelivery:
         reply = await self._subscription.link.call("ZRANGE", self._noted, 0, -1, "WITHSCORES")
         return {member: float(score) / 1000 for member, score in zip(reply[::2], reply[1::2], strict=True)}
 
-    def take(self, at_ms: int = 0) -> None:
-        """Take what is due. at_ms: our timer was set for it, whatever the wall clock says by now."""
+    def look(self, at_ms: int = 0) -> None:
+        """Something may be due. at_ms: our timer was set for it, whatever the wall clock says by now."""
+        self._due_ms = max(self._due_ms, at_ms, int(self._subscription.clock.wall() * 1000))
+        self._subscription.more()
+
+    def take(self) -> bool:
+        """Take what is due, as far as there is room. Whether it was asked for."""
         subscription = self._subscription
-        self._due_ms = max(self._due_ms, at_ms, int(subscription.clock.wall() * 1000))
+        if not self._due_ms or self._taking or subscription.closed or not subscription.link.up:
+            return False
         room = subscription.room()
         mine = [str(cursor.shard) for cursor in subscription.cursors if cursor.owner]
-        if self._taking or subscription.closed or room <= 0 or not mine or not subscription.link.up:
-            return  # `starved`: whoever makes room, and the next pulse, come back to it
+        if room <= 0 or not mine:
+            return False  # whoever makes room, and the next pulse, come back to it
         self._taking = True
         due_ms, self._due_ms = self._due_ms, 0
         limit = min(room, TAKE_MAX)
@@ -126,6 +132,7 @@ class Redelivery:
             f" {' '.join(mine)} ",
             then=then,
         )
+        return True
 
     def close(self) -> None:
         if self._timer is not None:
@@ -134,18 +141,22 @@ class Redelivery:
     def _took(self, reply: Reply, limit: int, asked_ms: int) -> None:
         found, gone, self.scheduled, next_ms = reply
         self._subscription.lost(gone)
+        room = self._subscription.room()
         batch: list[Delivery] = []
         for member, fields in found:
             where, _, attempt = member.partition(b" ")
             shard, _, entry = where.partition(b"/")
             cursor = self._subscription.cursors[int(shard)]  # AGAIN is the last
             handed = Handed(cursor, entry, unflatten(fields, entry), fields, int(attempt))
-            cursor.out[entry] = handed
-            batch.append(handed)
+            if len(batch) < room:
+                cursor.out[entry] = handed
+                batch.append(handed)
+            else:
+                cursor.backlog.append(handed)
         if batch:
             self._subscription.consumer.deliver(batch)
-        if len(batch) >= limit:
-            self.take()
+        if len(found) >= limit:
+            self.look()
         elif next_ms and (due_ms := int(float(next_ms))) > asked_ms:  # else it is another process's: see the pulse
             self._wake_in(due_ms / 1000 - self._subscription.clock.wall(), due_ms)
 
@@ -160,4 +171,4 @@ class Redelivery:
 
     def _woken(self, due_ms: int) -> None:
         self._timer, self._timer_at = None, math.inf
-        self.take(due_ms)
+        self.look(due_ms)

@@ -17,18 +17,24 @@ class Script:
         self.sha: Final = sha1(self.source.encode()).hexdigest()
 
 
-# KEYS stream, heads; ARGV group, field, start id
-# → {the head, how many entries are before it, whether the group had to be made}
-# A group that is gone while its head is known starts again at its low-water mark: nothing lost, little repeated.
+# KEYS stream, heads, passed; ARGV group, field, start id
+# → {the head, how many entries are before it, whether the group had to be made, what was passed over}
+# A group that is gone while its head is known starts again at its low-water mark: nothing lost, little repeated; what
+# was passed over lies above that mark.
 JOIN = Script("""
 local head = redis.call('HGET', KEYS[2], ARGV[2])
 local start = ARGV[3]
-if head then start = redis.call('HGET', KEYS[2], ARGV[2] .. ':low') or head end
+local low = head and redis.call('HGET', KEYS[2], ARGV[2] .. ':low')
+if head then start = low or head end
 local made = redis.pcall('XGROUP', 'CREATE', KEYS[1], ARGV[1], start, 'MKSTREAM')
 if type(made) == 'table' and made.err then
   if not string.find(made.err, 'BUSYGROUP') then return made end
-  if head then return {head, redis.call('HGET', KEYS[2], ARGV[2] .. ':n') or '-1', 0} end
+  if head then
+    local n, passed = redis.call('HGET', KEYS[2], ARGV[2] .. ':n'), redis.call('HGET', KEYS[3], ARGV[2])
+    return {head, n or '-1', 0, passed or ''}
+  end
 end
+if low then redis.call('HDEL', KEYS[3], ARGV[2]) end
 local info = redis.call('XINFO', 'STREAM', KEYS[1])
 local s = {}
 for i = 1, #info, 2 do s[info[i]] = info[i + 1] end
@@ -37,15 +43,15 @@ if start == '$' then start, n = s['last-generated-id'], s['entries-added']
 elseif start == '0-0' then n = s['entries-added'] - s['length'] end
 redis.call('HSET', KEYS[2], ARGV[2], start, ARGV[2] .. ':n', n)
 if n ~= -1 then redis.call('XGROUP', 'SETID', KEYS[1], ARGV[1], start, 'ENTRIESREAD', n) end
-return {start, n, head and 2 or 1}
+return {start, n, head and 2 or 1, redis.call('HGET', KEYS[3], ARGV[2]) or ''}
 """)
 
 # KEYS stream, heads, [lease]; ARGV group, field, worker, expected head, new head, entries before it, fence, id…
-# → {1, claimed ids} | {0, the head} somebody else moved it | {-1} not the owner
+# → {1, claimed ids} | {0, the head, entries before it} somebody else moved it | {-1} not the owner
 # The entries between the two heads are settled for this group but the ids, which become pending for this worker.
 CLAIM = Script("""
 local head = redis.call('HGET', KEYS[2], ARGV[2])
-if head ~= ARGV[4] then return {0, head} end
+if head ~= ARGV[4] then return {0, head, redis.call('HGET', KEYS[2], ARGV[2] .. ':n')} end
 if ARGV[7] ~= '' and redis.call('GET', KEYS[3]) ~= ARGV[7] then return {-1} end
 if ARGV[6] == '-1' then redis.call('XGROUP', 'SETID', KEYS[1], ARGV[1], ARGV[5])
 else redis.call('XGROUP', 'SETID', KEYS[1], ARGV[1], ARGV[5], 'ENTRIESREAD', ARGV[6]) end
@@ -58,10 +64,55 @@ args[#args + 1] = 'JUSTID'
 return {1, redis.call(unpack(args))}
 """)
 
-# KEYS stream, heads; ARGV group, field, new head
+# KEYS stream, heads, passed; ARGV group, field, how many stretches there may be
+# → {the head or '' it is not known, entries before it, what was passed over}
+# The head goes to the end of the stream; what lies between is noted, unless there are that many stretches.
+PASS = Script("""
+local head = redis.call('HGET', KEYS[2], ARGV[2])
+if not head then return {'', -1, ''} end
+local n = redis.call('HGET', KEYS[2], ARGV[2] .. ':n') or '-1'
+local passed = redis.call('HGET', KEYS[3], ARGV[2]) or ''
+local first = redis.call('XRANGE', KEYS[1], '(' .. head, '+', 'COUNT', 1)[1]
+if not first then return {head, n, passed} end
+local info = redis.call('XINFO', 'STREAM', KEYS[1])
+local s = {}
+for i = 1, #info, 2 do s[info[i]] = info[i + 1] end
+local last, added = s['last-generated-id'], s['entries-added']
+local others, from, upto, before = string.match(passed, '^(.-)([^ ,]+) ([^ ,]+) ([^ ,]+) [^ ,]+$')
+if upto == head then passed = others .. from .. ' ' .. last .. ' ' .. before .. ' ' .. added
+elseif passed == '' then passed = first[1] .. ' ' .. last .. ' ' .. n .. ' ' .. added
+elseif select(2, string.gsub(passed, ',', ',')) + 1 >= tonumber(ARGV[3]) then return {head, n, passed}
+else passed = passed .. ',' .. first[1] .. ' ' .. last .. ' ' .. n .. ' ' .. added end
+redis.call('XGROUP', 'SETID', KEYS[1], ARGV[1], last, 'ENTRIESREAD', added)
+redis.call('HSET', KEYS[2], ARGV[2], last, ARGV[2] .. ':n', added)
+redis.call('HSET', KEYS[3], ARGV[2], passed)
+return {last, added, passed}
+""")
+
+# KEYS stream, passed, lease; ARGV group, field, worker, expected stretches, new stretches, fence, id…
+# → {1, claimed ids} | {0, the stretches} somebody else was faster | {-1} not the owner
+# What no stretch holds any more is settled for this group but the ids, which become pending for this worker.
+COME_BACK = Script("""
+local passed = redis.call('HGET', KEYS[2], ARGV[2]) or ''
+if passed ~= ARGV[4] then return {0, passed} end
+if ARGV[6] ~= '' and redis.call('GET', KEYS[3]) ~= ARGV[6] then return {-1} end
+local claimed = {}
+if #ARGV > 6 then
+  local args = {'XCLAIM', KEYS[1], ARGV[1], ARGV[3], 0}
+  for i = 7, #ARGV do args[#args + 1] = ARGV[i] end
+  args[#args + 1] = 'FORCE'
+  args[#args + 1] = 'JUSTID'
+  claimed = redis.call(unpack(args))
+end
+if ARGV[5] == '' then redis.call('HDEL', KEYS[2], ARGV[2]) else redis.call('HSET', KEYS[2], ARGV[2], ARGV[5]) end
+return {1, claimed}
+""")
+
+# KEYS stream, heads, passed; ARGV group, field, new head
 SEEK = Script("""
 redis.call('XGROUP', 'SETID', KEYS[1], ARGV[1], ARGV[3])
 redis.call('HSET', KEYS[2], ARGV[2], ARGV[3], ARGV[2] .. ':n', -1)
+redis.call('HDEL', KEYS[3], ARGV[2])
 return 1
 """)
 
@@ -200,8 +251,8 @@ if ARGV[3] ~= '' and redis.call('GET', KEYS[2]) == ARGV[3] then redis.call('DEL'
 return n
 """)
 
-# KEYS bell, workers, due, shard 0…; ARGV worker, now ms, worker forgotten after ms
-# → {bell, {worker, ms}…, {uid with something due}…, {last id, length, entries added, bytes}…}
+# KEYS bell, workers, due, passed, shard 0…; ARGV worker, now ms, worker forgotten after ms
+# → {bell, {worker, ms}…, {uid with something due}…, {field, stretches}…, {last id, length, entries added, bytes}…}
 PULSE = Script("""
 redis.call('HSET', KEYS[2], ARGV[1], ARGV[2])
 local workers = redis.call('HGETALL', KEYS[2])
@@ -209,17 +260,18 @@ for i = 1, #workers, 2 do
   if tonumber(workers[i + 1]) < ARGV[2] - ARGV[3] then redis.call('HDEL', KEYS[2], workers[i]) end
 end
 local shards = {}
-for i = 4, #KEYS do
+for i = 5, #KEYS do
   local info = redis.pcall('XINFO', 'STREAM', KEYS[i])
   local s = {}
   if not info.err then for j = 1, #info, 2 do s[info[j]] = info[j + 1] end end
   shards[#shards + 1] = {s['last-generated-id'] or '0-0', s['length'] or 0, s['entries-added'] or 0,
     redis.call('MEMORY', 'USAGE', KEYS[i], 'SAMPLES', 5) or 0}
 end
-return {redis.call('GET', KEYS[1]) or '', workers, redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', ARGV[2]), shards}
+return {redis.call('GET', KEYS[1]) or '', workers, redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', ARGV[2]),
+  redis.call('HGETALL', KEYS[4]), shards}
 """)
 
-# KEYS stream, heads, kept; ARGV shard, oldest id to keep by age, entries beyond the size, empty or 'again'
+# KEYS stream, heads, kept, passed; ARGV shard, oldest id to keep by age, entries beyond the size, empty or 'again'
 # → how many entries went. What any group has not settled stays.
 TRIM = Script("""
 local function before(a, b)
@@ -230,6 +282,11 @@ local function before(a, b)
   if #as ~= #bs then return #as < #bs end
   return as < bs
 end
+local function just_before(id)
+  local ms, seq = string.match(id, '(%d+)-(%d+)')
+  if seq ~= '0' then return ms .. '-' .. string.format('%.0f', seq - 1) end
+  return string.format('%.0f', ms - 1) .. '-18446744073709551615'
+end
 local groups = redis.pcall('XINFO', 'GROUPS', KEYS[1])
 if groups.err then return 0 end
 local low = nil
@@ -239,13 +296,11 @@ for _, info in ipairs(groups) do
   local at, mark = g['last-delivered-id'], g['last-delivered-id']
   if g['pending'] > 0 then
     local first = redis.call('XPENDING', KEYS[1], g['name'])[2]
-    if not before(at, first) then
-      local ms, seq = string.match(first, '(%d+)-(%d+)')
-      at, mark = first, string.format('%.0f', ms - 1) .. '-18446744073709551615'
-      if seq ~= '0' then mark = ms .. '-' .. string.format('%.0f', seq - 1) end
-    end
+    if not before(at, first) then at, mark = first, just_before(first) end
   end
   local field = string.sub(g['name'], 3) .. '/' .. ARGV[1]
+  local passed = string.match(redis.call('HGET', KEYS[4], field) or '', '^%S+')
+  if passed and before(passed, at) then at, mark = passed, just_before(passed) end
   if redis.call('HEXISTS', KEYS[2], field) == 1 then redis.call('HSET', KEYS[2], field .. ':low', mark) end
   if not low or before(at, low) then low = at end
 end
@@ -269,21 +324,23 @@ return redis.call('XADD', KEYS[1], '*', unpack(ARGV, 2))
     flags="",
 )
 
-# KEYS heads, due, kept, retry, again, gone, gone, gone, gone, stream 0…; ARGV group, uid
+# KEYS heads, passed, due, kept, retry, again, gone, gone, gone, gone, stream 0…; ARGV group, uid
 FORGET = Script("""
-for i = 10, #KEYS do redis.pcall('XGROUP', 'DESTROY', KEYS[i], ARGV[1]) end
-for _, member in ipairs(redis.call('ZRANGE', KEYS[4], 0, -1)) do
-  redis.call('ZREM', KEYS[3], ARGV[2] .. ' ' .. member)
+for i = 11, #KEYS do redis.pcall('XGROUP', 'DESTROY', KEYS[i], ARGV[1]) end
+for _, member in ipairs(redis.call('ZRANGE', KEYS[5], 0, -1)) do
+  redis.call('ZREM', KEYS[4], ARGV[2] .. ' ' .. member)
 end
-redis.call('ZREM', KEYS[2], ARGV[2])
-redis.call('UNLINK', KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[9])
-for i = -1, #KEYS - 10 do
+redis.call('ZREM', KEYS[3], ARGV[2])
+redis.call('UNLINK', KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10])
+for i = -1, #KEYS - 11 do
   local field = ARGV[2] .. '/' .. i
   redis.call('HDEL', KEYS[1], field, field .. ':n', field .. ':low')
+  redis.call('HDEL', KEYS[2], field)
 end
 return 1
 """)
 
 ALL = (
-    JOIN, CLAIM, SEEK, LATER, KEEP, TAKE_DUE, PARK, REDRIVE, LEASE, RECLAIM, RELEASE, PULSE, TRIM, APPEND_ONCE, FORGET,
+    JOIN, CLAIM, PASS, COME_BACK, SEEK, LATER, KEEP, TAKE_DUE, PARK, REDRIVE, LEASE, RECLAIM, RELEASE, PULSE, TRIM,
+    APPEND_ONCE, FORGET,
 )  # fmt: skip

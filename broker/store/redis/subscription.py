@@ -16,7 +16,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from broker.store.contract import Consumer, Delivery, Done, Failure, Kept, Lag, Letter, Record, Start
+from broker.store.contract import OLD_EVERY, Consumer, Delivery, Done, Failure, Kept, Lag, Letter, Record, Start
 from broker.store.redis.connect import Reply
 from broker.store.redis.cursor import Cursor
 from broker.store.redis.handed import Handed
@@ -38,7 +38,10 @@ CLOSE_S = 5.0
 
 
 class RedisSubscription:
-    """Lives on the loop. cursors: one per shard, then that of redriven letters. reserved: room that is spoken for."""
+    """Lives on the loop. cursors: one per shard, then that of redriven letters. reserved: room that is spoken for.
+
+    newest: what is new comes first, because something was passed over.
+    """
 
     def __init__(self, owner: RedisLog, consumer: Consumer) -> None:
         self.log = owner
@@ -53,6 +56,8 @@ class RedisSubscription:
         self.ordered: bool = consumer.ordered
         self.reserved = 0
         self.closed = False
+        self.newest = False
+        self._news = 0  # turns of what is new since what waited had one
         self.cursors = [Cursor(self, shard, owner.tail(shard)) for shard in range(owner.shards)]
         self.cursors.append(Cursor(self, AGAIN, None))
         self.redelivery = Redelivery(self)
@@ -69,7 +74,12 @@ class RedisSubscription:
             self.link.late(self._pull)
 
     def newest_first(self) -> None:
-        """What is behind is read in the order of the stream."""
+        if self.closed or self.ordered:
+            return
+        self.newest = True
+        for cursor in self.cursors[:-1]:
+            cursor.pass_over()
+        self.more()
 
     def changed(self) -> None:
         if self.closed:
@@ -136,10 +146,10 @@ class RedisSubscription:
         for cursor in self.cursors:
             in_flight += len(cursor.out)
             waiting += len(cursor.backlog) + max(len(cursor.matched), self.log.behind(cursor))
+            waiting += cursor.passed.left(self.log.pulse.records)
             for handed in (*cursor.out.values(), *cursor.backlog):
                 oldest = min(oldest, handed.record.arrived_at)
-            if cursor.matched and (record := cursor.matched[0].record) is not None:
-                oldest = min(oldest, record.arrived_at)
+            oldest = cursor.passed.oldest(cursor.matched.oldest(oldest))
         return Lag(
             waiting=waiting,
             in_flight=in_flight,
@@ -168,9 +178,11 @@ class RedisSubscription:
             raise StoreUnavailable("the subscription is closed")
         for cursor in self.cursors[:-1]:
             head = await self.log.look.locate(start, cursor.shard)
-            await self.link.call_script(SEEK, (cursor.stream, self.keys.heads), cursor.group, cursor.field, head)
+            keys = (cursor.stream, self.keys.heads, self.keys.passed)
+            await self.link.call_script(SEEK, keys, cursor.group, cursor.field, head)
             cursor.unfollow()
             cursor.place_at(head, -1)
+            cursor.passed.found("")
         self.more()
 
     async def close(self) -> None:
@@ -200,6 +212,9 @@ class RedisSubscription:
     def room(self) -> int:
         return self.consumer.room() - self.reserved
 
+    def fresh(self) -> int:
+        return self.consumer.fresh() - self.reserved
+
     async def join(self, start: Start | None) -> None:
         """Find or make the groups and see where they are. None: they were there before. Raises StoreFault."""
         for cursor in self.cursors:
@@ -207,8 +222,7 @@ class RedisSubscription:
         await self.box.count()
         for cursor in self.cursors:
             await self.takeover.own(cursor)
-        self.more()
-        self.redelivery.take()
+        self.redelivery.look()
 
     async def find(self, cursor: Cursor, start: Start | None = None) -> None:
         if cursor.shard == AGAIN or start is None:
@@ -217,14 +231,15 @@ class RedisSubscription:
             at = "$"
         else:
             at = await self.log.look.locate(start, cursor.shard)
-        head, count, made = await self.link.call_script(
-            JOIN, (cursor.stream, self.keys.heads), cursor.group, cursor.field, at
+        head, count, made, passed = await self.link.call_script(
+            JOIN, (cursor.stream, self.keys.heads, self.keys.passed), cursor.group, cursor.field, at
         )
         if made and start is None and cursor.shard != AGAIN:
             cursor.epoch += 1
             self.log.meters.groups_made.cell(self.log.broker, self.name).v += 1
             log.error("redis_group_made_again trigger=%s shard=%d from=%s", self.name, cursor.shard, head.decode())
         cursor.place_at(head.decode(), int(count))
+        cursor.passed.found(passed.decode())
 
     async def again(self) -> None:
         """The connection is back: where are the groups now, and what is pending for us that we do not know of?"""
@@ -251,8 +266,38 @@ class RedisSubscription:
         self._loop.call_later(seconds, self.more)
 
     def _pull(self) -> None:
+        """What waited comes before what is new. With `newest` it is the other way round, but when its turn has come."""
         self._pulling = False
-        if self.redelivery.starved:
-            self.redelivery.take()
-        for cursor in self.cursors:
-            cursor.pull()
+        if self.closed:
+            return
+        if not self.newest:
+            self._pull_old()
+            self._pull_new()
+        elif self._news < OLD_EVERY - 1:
+            if self._pull_new():
+                self._news += 1
+            self._pull_old()
+        elif self._pull_old() or not self._spoken_for():
+            self._pull_new()
+        if self.newest:
+            self.newest = self._has_old()
+
+    def _pull_new(self) -> bool:
+        gave = [cursor.pull() for cursor in self.cursors[:-1]]
+        return any(gave)
+
+    def _pull_old(self) -> bool:
+        gave = [self.redelivery.take(), *(cursor.pull_old() for cursor in self.cursors), self.cursors[-1].pull()]
+        if any(gave):
+            self._news = 0
+            return True
+        return False
+
+    def _spoken_for(self) -> bool:
+        """What waited would have room, but for what is just being claimed of what is new."""
+        return self.reserved > 0 and self.consumer.room() > 0 >= self.room()
+
+    def _has_old(self) -> bool:
+        return self.redelivery.waits or any(
+            cursor.passing or cursor.backlog or cursor.passed.stretches for cursor in self.cursors
+        )

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from broker.store.contract import LogSettings, Start
-from broker.store.redis import cursor
+from broker.store.redis import log as redis_log
 from tests.eventstore import append, record, subscribe, until
 from tests.integration.broker.redis.house import House, Subscriber
 
@@ -34,7 +34,7 @@ async def test_settled_records_go_when_they_are_old_and_what_is_not_settled_stay
 async def test_triggers_without_room_hold_no_more_than_they_may_and_miss_nothing(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cursor, "BUFFERED_BYTES", 50_000)
+    monkeypatch.setattr(redis_log, "BUFFERED_BYTES", 50_000)
     log = await house.log()
     idle = [await subscribe(log, Subscriber(f"t{i}", room=1)) for i in range(20)]
     most = 0
