@@ -96,7 +96,6 @@ class Sqlite(Kit):
 
 class Redis(Kit):
     wall_clock = False  # ages are by the server's clock
-    newest_first = False
     quiet_s = 0.3
 
     async def prepare(self) -> None:
