@@ -22,7 +22,8 @@ from broker.dispatcher import TriggerConsumer
 from broker.journal import Fact, Journal
 from broker.meters import DeliveryMeters
 from broker.settings import BrokerSettings
-from broker.store.contract import LogSettings, Record, Start
+from broker.store.contract import EventStore, LogSettings, Record, Start
+from broker.store.redis.store import RedisStore
 from broker.store.sqlite.store import SqliteStore
 from dataplane.clock import SYSTEM
 from dataplane.net.engine import Engine
@@ -42,7 +43,9 @@ async def run(chosen: argparse.Namespace) -> None:
     engine = Engine(loop=asyncio.get_running_loop(), registry=registry)
     settings = BrokerSettings()
     journal = Journal(facts_max=1000)
-    store = SqliteStore(chosen.folder, durability="fsync")
+    store: EventStore = SqliteStore(chosen.folder, durability="fsync")
+    if chosen.redis:
+        store = RedisStore(url=chosen.redis, clock=SYSTEM, registry=registry)
     await store.start()
     log = await store.open("bench/b", LogSettings())
     policy = DeliveryPolicy(retry=1000, delay_s=0.2, backoff="exponential", timeout_s=30.0)
@@ -116,6 +119,7 @@ async def run(chosen: argparse.Namespace) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--folder", required=True)
+    parser.add_argument("--redis", default="", help="its URL; without it SQLite")
     parser.add_argument("--subscriber", required=True)
     parser.add_argument("--rate", type=float, required=True)
     parser.add_argument("--outage-s", type=float, required=True)

@@ -34,10 +34,6 @@ class Matched:
     def first(self) -> Entry:
         return self._entries[0]
 
-    @property
-    def last(self) -> Entry:
-        return self._entries[-1]
-
     def keep(self, entry: Entry) -> None:
         self._entries.append(entry)
         self._weigh(_bytes(entry))
