@@ -20,6 +20,7 @@ from dataplane.errors import BadEvent, UnsupportedFormat
 from dataplane.wire.cloudevents.attributes import MEDIA_CHARS_MAX, check_name, check_string, judge, media
 from dataplane.wire.cloudevents.event import Event
 from dataplane.wire.cloudevents.structured import decode_batch, decode_event, encode_array, encode_event
+from dataplane.wire.headers import is_token
 
 Fields = Sequence[tuple[bytes, bytes]]
 
@@ -45,6 +46,7 @@ _attributes: dict[bytes, str] = {
     for name in ("id", "source", "type", "specversion", "time", "subject", "partitionkey", "traceparent")
     for spelling in (f"ce-{name}".encode(), f"Ce-{name.title()}".encode(), f"CE-{name.title()}".encode())
 } | {b"content-type": _CONTENT_TYPE, b"Content-Type": _CONTENT_TYPE}
+_starts: dict[str, str] = {}  # attribute → how its line begins
 _modes: dict[str, int] = {"": _BINARY, "application/json": _BINARY}
 
 
@@ -91,18 +93,36 @@ def decode_reply(fields: Fields, body: bytes) -> Event | None:
 
 
 def encode_binary(event: Event) -> tuple[bytes, bytes]:
-    """Header lines, each with its CRLF, and the body. Control characters cannot get into a line: they are encoded."""
+    """Header lines, each with its CRLF, and the body. Control characters of values are encoded.
+
+    Raises ValueError: no header can be made of a name or of datacontenttype. No decoder lets such an event in, but
+    stores are written to by others.
+    """
     lines: list[str] = []
+    known = _starts.get
     for name, value in event.attributes.items():
-        if name == _CONTENT_TYPE:
-            lines.append(f"content-type: {value}\r\n")
-        elif _PLAIN(value):
-            lines.append(f"ce-{name}: {value}\r\n")
+        start = known(name) or _start_of(name)
+        if _PLAIN(value):
+            lines.append(f"{start}{value}\r\n")
+        elif name != _CONTENT_TYPE:
+            lines.append(f"{start}{quote(value, safe=_SAFE)}\r\n")
+        elif value.isprintable():
+            lines.append(f"{start}{value}\r\n")
         else:
-            lines.append(f"ce-{name}: {quote(value, safe=_SAFE)}\r\n")
+            raise ValueError("datacontenttype holds a control character")
     if event.json_implied and _CONTENT_TYPE not in event.attributes:
         lines.append("content-type: application/json\r\n")
     return "".join(lines).encode("ascii"), event.data or b""
+
+
+def _start_of(name: str) -> str:
+    """How the line of an attribute begins."""
+    if not is_token(name.encode()):
+        raise ValueError(f"no header can be named after attribute {name[:NAME_BYTES_MAX]!r}")
+    start = "content-type: " if name == _CONTENT_TYPE else f"ce-{name}: "
+    if len(_starts) < NAMES_MAX and len(name) <= NAME_BYTES_MAX:
+        _starts[name] = start
+    return start
 
 
 def encode_structured(event: Event) -> tuple[bytes, bytes]:

@@ -138,7 +138,7 @@ def encode_event(event: Event) -> bytes:
     if data is None:
         return head
     content_type = attributes.get("datacontenttype")
-    json = event.json_implied if content_type is None else media(content_type).json
+    json = event.json_implied if content_type is None else _says_json(content_type)
     if attributes["specversion"] == "0.3":
         return _encode_03(attributes, head, data, json)
     if json and _is_json(data):
@@ -245,6 +245,13 @@ def _unbase64(text: str | None, member: str) -> bytes:
         return binascii.a2b_base64(text.encode("ascii"), strict_mode=True)
     except ValueError:
         raise BadEvent("data", f'"{member}" is no base64 string (RFC 4648 §4, with padding)') from None
+
+
+def _says_json(content_type: str) -> bool:
+    try:
+        return media(content_type).json
+    except BadEvent:  # it came through a store that others write to
+        return False
 
 
 def _is_json(data: bytes) -> bool:

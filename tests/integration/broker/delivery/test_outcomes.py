@@ -113,3 +113,16 @@ async def test_what_an_earlier_failure_said_is_gone_when_the_next_says_nothing(h
     headers = sink.requests[0].headers
     assert headers["ce-knativeerrorcode"] == "400"
     assert "ce-knativeerrordata" not in headers
+
+
+@pytest.mark.parametrize("format", ["binary", "json"])
+async def test_an_event_that_others_wrote_into_the_store_does_not_end_its_trigger(house, format):
+    subscriber = await house.subscriber()
+    await house.trigger("t", subscriber, policy={"format": format})
+    for content_type in ("junk", "a/b\r\nevil: 1", "\u00e9/x"):
+        await house.publish(event("odd", datacontenttype=content_type))
+    await house.publish(event("next"))
+    await house.until(lambda: any(r.headers.get("ce-id") == "next" or b'"next"' in r.body for r in subscriber.requests))
+    await house.settled()
+    assert not any("evil" in request.headers for request in subscriber.requests)
+    assert len(subscriber.requests) + len(await house.letters("t")) == 4

@@ -261,3 +261,15 @@ def test_names_of_headers_are_remembered_within_a_bound():
     assert len(codec._attributes) == codec.NAMES_MAX
     assert len(codec._modes) == codec.MODES_MAX
     assert decoded((b"ce-notremembered", b"v")).attributes["notremembered"] == "v"
+
+
+def test_what_others_wrote_into_a_store_forges_no_header_and_has_a_structured_form():
+    base = {"specversion": "1.0", "id": "1", "source": "/s", "type": "t"}
+    for more in (
+        {"datacontenttype": "a/b\r\nevil: 1"}, {"datacontenttype": "a/b\n"}, {"datacontenttype": "a/b\r"},
+        {"a\r\nevil: 1\r\nb": "v"}, {"datacontenttype": "\u00e9/x"},
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match="control|named after|ascii"):
+            encode_binary(Event({**base, **more}, b"x"))
+    for content_type in ("junk", "", "a/b\r\nevil: 1"):
+        assert b'"data_base64":"eA=="' in encode_structured(Event({**base, "datacontenttype": content_type}, b"x"))[1]
