@@ -11,6 +11,8 @@ Source: spec/eventing.md §8.1, §10.4, §12.
 from typing import cast
 from urllib.parse import urlsplit
 
+from msgspec.structs import replace
+
 from controlplane import delivery
 from controlplane.broker_config import EXTERNAL_TOPIC, STORE, from_written, read_secret, secret_key
 from controlplane.broker_defaults import CLASSES, is_kafka
@@ -20,6 +22,8 @@ from dataplane.errors import ConfigFault
 from dataplane.resources import eventing
 from dataplane.resources.core import Secret
 from dataplane.resources.triggers import Broker, Target, Trigger
+
+_NOWHERE = "http://not-resolved.invalid/"  # RFC 6761 §6.4
 
 
 def credentials(one: eventing.Broker) -> Key | None:
@@ -80,6 +84,16 @@ def trigger(one: eventing.Trigger, of: eventing.Broker, cluster_local: str = "")
         )
     except ValueError as fault:
         raise ConfigFault(str(fault)) from None
+
+
+def waiting(one: eventing.Trigger, of: eventing.Broker) -> Trigger | None:
+    """A Trigger that has begun and whose subscriber is not resolved: what it has not got and what it gave up stay, and
+    can be looked at. None: it never began. Raises ConfigFault."""
+    if eventing.STARTED_AT not in one.status.annotations:
+        return None
+    somewhere = replace(one, status=replace(one.status, subscriber_uri=_NOWHERE))
+    made = trigger(somewhere, of)
+    return replace(made, paused=True) if made is not None else None
 
 
 def filters(spec: eventing.TriggerSpec) -> tuple[dict[str, object], ...]:

@@ -3,8 +3,9 @@
 Path: store → publish.py → [publish_eventing] → compile_eventing.py.
 
 A broker process deletes what a change of the snapshot takes away, so nothing is taken away but what is deleted: a
-Trigger whose subscriber cannot be resolved any more is paused, a Broker whose ConfigMap or Secret is gone stays as it
-was. A Broker of the same name that was made anew is first taken away and comes with a later generation.
+Trigger whose subscriber cannot be resolved any more is paused, over restarts too; a Broker whose ConfigMap or Secret is
+gone stays as it was. A Broker of the same name that was made anew is first taken away and comes with a later
+generation.
 
 Source: spec/eventing.md §12.5, §12.8, §12.10.
 """
@@ -120,11 +121,12 @@ class EventingParts:
             self._belongs(key, f"{broker_key(one).namespace}/{broker_key(one).name}")
             try:
                 value = compiled.trigger(one, of, self._cluster_local) if isinstance(of, eventing.Broker) else None
+                if value is None and isinstance(of, eventing.Broker):
+                    known = before if before is not None and before.uid == one.metadata.uid else None
+                    value = replace(known, paused=True) if known is not None else compiled.waiting(one, of)
             except ConfigFault as fault:  # admission refuses it; what was published stays
                 log.warning("trigger_not_compiled trigger=%s reason=%s", key, fault)
                 return
-            if value is None and before is not None and before.uid == one.metadata.uid and of is not None:
-                value = replace(before, paused=True)
         if value != before:
             out[key] = value
 

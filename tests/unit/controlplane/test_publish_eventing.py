@@ -8,6 +8,7 @@ from controlplane import publish_eventing
 from controlplane.publish import Publisher, merged
 from dataplane.resources.core import ConfigMap, Secret
 from dataplane.resources.eventing import Broker, Trigger
+from dataplane.resources.serving import Service
 from dataplane.resources.snapshot import Change, Snapshot, changed
 from dataplane.telemetry.metrics import Registry
 from dataplane.testing.clock import VirtualTimeLoop
@@ -104,13 +105,29 @@ def test_a_trigger_whose_subscriber_is_gone_is_paused_not_removed(world, publish
     world.trigger(subscriber={"ref": SERVICE})
     before = published.turn().triggers["default/t"]
     assert before.subscriber.url == "http://hello.default.svc.cluster.local"
-    from dataplane.resources.serving import Service
-
     world.delete(Service, "hello")
     after = published.turn().triggers["default/t"]
     assert (after.paused, after.subscriber) == (True, before.subscriber)
     world.deployed()
     assert published.turn().triggers["default/t"] == before
+
+
+def test_a_trigger_whose_subscriber_is_gone_is_there_again_when_the_process_starts_again(world, published, loop):
+    world.broker()
+    world.deployed()
+    world.trigger(subscriber={"ref": SERVICE})
+    published.turn()
+    world.report("trigger", "t", start="latest")
+    published.turn()
+    world.delete(Service, "hello")
+    published.turn()
+    again = Published(world, loop)
+    found = again.snapshot.triggers["default/t"]
+    assert found.paused, "what waits for it and what it gave up can be looked at"
+    world.deployed()
+    assert again.turn().triggers["default/t"].subscriber.url == "http://hello.default.svc.cluster.local"
+    assert not again.snapshot.triggers["default/t"].paused
+    again.publisher.close()
 
 
 def test_a_trigger_that_never_had_a_subscriber_is_not_there(world, published):
