@@ -168,6 +168,12 @@ def place_of(data: Path, wanted: str) -> tuple[str, int]:
     except (OSError, ValueError):
         before = 0
     port = _free(host, before) or _free(host, 0)
+    if before not in (0, port):
+        log.warning(
+            "events_port_taken before=%d now=%d: producers that keep the address of a Broker do not reach it",
+            before,
+            port,
+        )
     remembered.write_text(f"{port}\n")
     return host, port
 
