@@ -66,7 +66,7 @@ def list_(broker: str, namespace: str, data: Path, start: str, limit: int, outpu
     rows = [("POSITION", "ARRIVED", "ID", "TYPE", "SOURCE", "SUBJECT", "BYTES")]
     for one in found:
         a = one["attributes"]
-        what = (a["id"], a["type"], a["source"], a.get("subject", ""), str(one.get("bytes", 0)))
+        what = (*map(_plain, (a["id"], a["type"], a["source"], a.get("subject", ""))), str(one.get("bytes", 0)))
         rows.append((one["position"], one["arrivedAt"], *what))
     click.echo("\n".join(aligned(rows)))
     return 0
@@ -148,7 +148,7 @@ def parked(trigger: str, namespace: str, data: Path, dead_lettered: bool, after:
     rows = [("LETTER", "AT", "ID", "TYPE", "ATTEMPTS", "WHY")]
     for one in found:
         a = one["event"]["attributes"]
-        rows.append((one["id"], one["at"], a["id"], a["type"], str(one["attempts"]), _why(one)))
+        rows.append((one["id"], one["at"], _plain(a["id"]), _plain(a["type"]), str(one["attempts"]), _why(one)))
     click.echo("\n".join(aligned(rows)))
     return 0
 
@@ -326,19 +326,24 @@ def _told(fact: "Object") -> str:
         words.append(f"took={fact['duration_s'] * 1000:.1f}ms")
     if fact["message"]:
         words.append(fact["message"])
-    return " ".join(words)
+    return _plain(" ".join(words))
 
 
 def _why(letter: "Object") -> str:
     code = f"HTTP {letter['code']} " if letter["code"] else ""
     answer = f": {_short(letter['answer'])}" if letter["answer"] else ""
-    return f"{letter['reason']}: {code}{letter['message'] or letter['dest']}{answer}".strip()
+    return _plain(f"{letter['reason']}: {code}{letter['message'] or letter['dest']}{answer}".strip())
 
 
 def _short(text: str) -> str:
     """One line of a table; `-o json` has all of it."""
     line = " ".join(text.split())
     return line if len(line) <= ANSWER_MAX else f"{line[: ANSWER_MAX - 1]}…"
+
+
+def _plain(text: str) -> str:
+    """What senders and subscribers wrote must not steer the terminal it is shown on."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else "\ufffd" for c in text)
 
 
 def _json(body: object) -> int:

@@ -1,7 +1,7 @@
 import pytest
 
 from launch.cli import main
-from launch.commands.events import ANSWER_MAX, PREFIX, _counted, _path, _why
+from launch.commands.events import ANSWER_MAX, PREFIX, _counted, _path, _told, _why
 
 
 def _letter(answer: str) -> dict[str, object]:
@@ -53,3 +53,20 @@ def test_letters_that_are_not_there_are_counted(capsys: pytest.CaptureFixture[st
     told = capsys.readouterr()
     assert told.out == "3 redriven\n1 redriven\n"
     assert told.err.startswith("1 of those named are not there")
+
+
+def test_what_was_answered_or_sent_does_not_steer_the_terminal() -> None:
+    assert (
+        _why(_letter("\x1b]0;title\x07 \x9b31m\u202e"))
+        == "reply: HTTP 502 http://s: \ufffd]0;title\ufffd \ufffd31m\ufffd"
+    )
+    fact = {
+        "at": "2026-01-31T00:00:00.000Z",
+        "what": "parked",
+        "id": "a\u202eb",
+        "type": "t",
+        "duration_s": 0,
+        "message": "\x1b[2J",
+    }
+    told = _told({**fact, "trigger": "", "position": "", "attempt": 0, "code": 0})
+    assert told == "00:00:00.000 parked        id=a\ufffdb type=t \ufffd[2J"
