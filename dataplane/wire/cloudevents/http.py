@@ -95,9 +95,15 @@ def decode_reply(fields: Fields, body: bytes) -> Event | None:
 def encode_binary(event: Event) -> tuple[bytes, bytes]:
     """Header lines, each with its CRLF, and the body. Control characters of values are encoded.
 
+    An event whose data is a CloudEvent itself, by its datacontenttype, is written in structured mode: in binary mode
+    whoever gets it would take its data for the event (spec §2.1).
+
     Raises ValueError: no header can be made of a name or of datacontenttype. No decoder lets such an event in, but
     stores are written to by others.
     """
+    content_type = event.attributes.get(_CONTENT_TYPE)
+    if content_type is not None and content_type[:23].lower() == "application/cloudevents":
+        return encode_structured(event)
     lines: list[str] = []
     known = _starts.get
     for name, value in event.attributes.items():

@@ -273,3 +273,15 @@ def test_what_others_wrote_into_a_store_forges_no_header_and_has_a_structured_fo
             encode_binary(Event({**base, **more}, b"x"))
     for content_type in ("junk", "", "a/b\r\nevil: 1"):
         assert b'"data_base64":"eA=="' in encode_structured(Event({**base, "datacontenttype": content_type}, b"x"))[1]
+
+
+@pytest.mark.parametrize("kind", ["+json", "-batch+json", "+avro", "+JSON; charset=utf-8", ""])
+def test_an_event_about_an_event_is_not_taken_for_it(kind: str):
+    content_type = "Application/CloudEvents" + kind
+    inner = b'{"specversion":"1.0","id":"inner","source":"/other","type":"admin"}'
+    outer = Event(
+        {"specversion": "1.0", "id": "1", "source": "/s", "type": "t", "datacontenttype": content_type}, inner
+    )
+    lines, body = encode_binary(outer)
+    fields = [tuple(line.split(b": ", 1)) for line in lines[:-2].split(b"\r\n")]
+    assert decode_http(fields, body) == [outer]
