@@ -35,7 +35,7 @@ _names: dict[str, bytes] = {}  # a header that passes through → its name and c
 class Post:
     """How events are POSTed to one target, compiled once."""
 
-    __slots__ = ("_encode", "_head", "_head_first", "key", "line", "url")
+    __slots__ = ("_encode", "_head", "_head_first", "_to_broker", "key", "line", "url")
 
     def __init__(
         self,
@@ -60,6 +60,7 @@ class Post:
             cluster_local=settings.cluster_local_gateway or target.via,
             ca_certs=target.ca_certs,
         )
+        self._to_broker = target.broker
         self._encode = encode_structured if policy.format == "json" else encode_binary
         prefer = b"prefer: reply\r\n" if asks else b""
         self._head = b"POST %b HTTP/1.1\r\nhost: %b\r\nkn-namespace: %b\r\n%bx-dp-attempt: " % (
@@ -76,8 +77,8 @@ class Post:
         """Attempt `number`. more: attributes beside the event's own."""
         event = record.event
         attributes = event.attributes
-        if more is not None or TTL in attributes or ARRIVAL not in attributes:
-            event = _dressed(record, more)
+        if self._to_broker or more is not None or TTL in attributes or ARRIVAL not in attributes:
+            event = _dressed(record, more, tell_hops=self._to_broker)
         lines, body = self._encode(event)
         head = self._head_first if number == 1 else b"%b%d\r\n" % (self._head, number)
         if record.headers:
@@ -117,13 +118,16 @@ def reply_of(answer: Call, cause: Record, now: float) -> Reply:
         return Reply("malformed", message=f"the reply is no CloudEvent: {error}")
 
 
-def _dressed(record: Record, more: dict[str, str | int] | None) -> Event:
+def _dressed(record: Record, more: dict[str, str | int] | None, *, tell_hops: bool) -> Event:
     values: dict[str, str | int] = dict(more) if more is not None else {}
     if ARRIVAL not in record.event.attributes:
         values[ARRIVAL] = arrival(record.arrived_at)
     remove: tuple[str, ...] = (TTL,)
     if more is not None:
         remove = (TTL, ERROR_DATA)  # of an earlier failure: what it says is overwritten, or gone (spec §9.8)
+    if tell_hops:
+        values[TTL] = str(record.hops)
+        remove = remove[1:]
     return with_attributes(record.event, values, remove=remove)
 
 

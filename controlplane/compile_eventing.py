@@ -8,7 +8,7 @@ that runs, over restarts too. What never had a configuration or subscriber is no
 Source: spec/eventing.md §8.1, §10.4, §12.
 """
 
-from typing import cast
+from typing import NamedTuple, cast
 from urllib.parse import urlsplit
 
 from msgspec.structs import replace
@@ -55,8 +55,15 @@ def broker(one: eventing.Broker, secret: Secret | None = None) -> Broker | None:
     )
 
 
-def trigger(one: eventing.Trigger, of: eventing.Broker, cluster_local: str = "") -> Trigger | None:
-    """cluster_local: `HOST:PORT` that serves cluster-local names. None: its subscriber is not resolved.
+class Doors(NamedTuple):
+    """cluster_local: `HOST:PORT` that serves cluster-local names. brokers: URL of the ingress, without a path."""
+
+    cluster_local: str = ""
+    brokers: str = ""
+
+
+def trigger(one: eventing.Trigger, of: eventing.Broker, doors: Doors = Doors()) -> Trigger | None:
+    """None: its subscriber is not resolved.
 
     Raises ConfigFault: an annotation or duration that admission refuses.
     """
@@ -70,11 +77,9 @@ def trigger(one: eventing.Trigger, of: eventing.Broker, cluster_local: str = "")
             name=meta.name,
             broker=of.metadata.name,
             uid=meta.uid,
-            subscriber=_target(
-                status.subscriber_uri, status.subscriber_ca_certs, status.subscriber_audience, cluster_local
-            ),
+            subscriber=_target(status.subscriber_uri, status.subscriber_ca_certs, status.subscriber_audience, doors),
             filters=filters(spec),
-            dead_letter=_dead_letter(status, cluster_local),
+            dead_letter=_dead_letter(status, doors),
             delivery=delivery.policy(spec.delivery if spec.delivery is not None else of.spec.delivery, annotations),
             ordered=delivery.ordered(annotations),
             max_in_flight=delivery.max_in_flight(annotations),
@@ -105,15 +110,16 @@ def filters(spec: eventing.TriggerSpec) -> tuple[dict[str, object], ...]:
     return ({"attributes": cast(dict[str, object], spec.filter.attributes)},)
 
 
-def _dead_letter(status: eventing.TriggerStatus, cluster_local: str) -> Target | None:
+def _dead_letter(status: eventing.TriggerStatus, doors: Doors) -> Target | None:
     if not status.dead_letter_sink_uri:
         return None
     return _target(
-        status.dead_letter_sink_uri, status.dead_letter_sink_ca_certs, status.dead_letter_sink_audience, cluster_local
+        status.dead_letter_sink_uri, status.dead_letter_sink_ca_certs, status.dead_letter_sink_audience, doors
     )
 
 
-def _target(url: str, ca_certs: str, audience: str, cluster_local: str) -> Target:
+def _target(url: str, ca_certs: str, audience: str, doors: Doors) -> Target:
     host = urlsplit(url).hostname or ""
-    via = cluster_local if host.endswith(f".svc.{CLUSTER_DOMAIN}") else ""
-    return Target(url=url, via=via, ca_certs=ca_certs, audience=audience)
+    via = doors.cluster_local if host.endswith(f".svc.{CLUSTER_DOMAIN}") else ""
+    broker = bool(doors.brokers) and url.startswith(f"{doors.brokers}/")
+    return Target(url=url, via=via, broker=broker, ca_certs=ca_certs, audience=audience)

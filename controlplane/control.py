@@ -13,6 +13,7 @@ import msgspec
 
 from controlplane.activators import Activators
 from controlplane.brokerdesk import BrokerDesk
+from controlplane.compile_eventing import Doors
 from controlplane.occupancy import Occupancy
 from controlplane.publish import Publisher
 from controlplane.reconcile.configmaps import LiveConfig
@@ -67,7 +68,7 @@ class Control:
             generation=max(int(clock.wall() * 1000), store.revision),
             settled=lambda route: self.loop.settled(route),
             registry=registry,
-            cluster_local=place.cluster_local,
+            doors=Doors(place.cluster_local, place.broker_url.rstrip("/")),
         )
         self.activators = Activators(loop=loop, changed=self.publisher.activators)
         self.occupancy = Occupancy(local=in_flight, publisher=self.publisher, clock=loop.time)

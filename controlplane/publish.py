@@ -22,6 +22,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from controlplane import compile as compiled
+from controlplane.compile_eventing import Doors
 from controlplane.knative_config import KnativeConfig
 from controlplane.publish_eventing import EventingParts
 from controlplane.reconcile.outcome import key_for
@@ -78,11 +79,9 @@ class Publisher:
         generation: int,
         settled: Callable[[str], None],
         registry: Registry,
-        cluster_local: str = "",
+        doors: Doors = Doors(),
     ) -> None:
-        """`cluster_local`: `HOST:PORT` that serves cluster-local names to broker processes.
-
-        `generation`: greater than any that an earlier process gave out (milliseconds since 1970 are).
+        """`generation`: greater than any that an earlier process gave out (milliseconds since 1970 are).
 
         `settled`: called with namespace/name of a Route when every hop has its present value.
         """
@@ -96,7 +95,7 @@ class Publisher:
         self._dirty_routes: OrderedDict[str, None] = OrderedDict()
         self._dirty_revisions: OrderedDict[str, None] = OrderedDict()
         self._gone_revisions: dict[str, None] = {}  # leave when no Route waits that may have named them
-        self._eventing = EventingParts(store, cluster_local)
+        self._eventing = EventingParts(store, doors)
         self._flushing: asyncio.Handle | None = None
         self._subscribers: list[Apply] = []
         self._followers: list[Follower] = []

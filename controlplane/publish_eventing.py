@@ -31,9 +31,9 @@ log = logging.getLogger(__name__)
 class EventingParts:
     """`next` gives one value at a time, so that the publisher can stop between two."""
 
-    def __init__(self, store: Store, cluster_local: str) -> None:
+    def __init__(self, store: Store, doors: compiled.Doors) -> None:
         self._store = store
-        self._cluster_local = cluster_local
+        self._doors = doors
         self._dirty_brokers: OrderedDict[str, None] = OrderedDict()
         self._dirty_triggers: OrderedDict[str, None] = OrderedDict()
         self._gone: dict[str, None] = {}  # Brokers: leave when no Trigger waits
@@ -120,7 +120,7 @@ class EventingParts:
             of = self._store.get(broker_key(one))
             self._belongs(key, f"{broker_key(one).namespace}/{broker_key(one).name}")
             try:
-                value = compiled.trigger(one, of, self._cluster_local) if isinstance(of, eventing.Broker) else None
+                value = compiled.trigger(one, of, self._doors) if isinstance(of, eventing.Broker) else None
                 if value is None and isinstance(of, eventing.Broker):
                     known = before if before is not None and before.uid == one.metadata.uid else None
                     value = replace(known, paused=True) if known is not None else compiled.waiting(one, of)

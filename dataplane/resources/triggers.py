@@ -22,11 +22,13 @@ class _Value(
 class Target(_Value, frozen=True, kw_only=True):
     """Where events are POSTed: an absolute http or https URL. `ca_certs`: PEM that signs it beside the system's.
 
-    via: `HOST:PORT` that serves the URL's cluster-local name, which no DNS may know; "" = resolve it.
+    via: `HOST:PORT` that serves the URL's cluster-local name, which no DNS may know; "" = resolve it. broker: it is one
+    of ours, so it is told how many hops are left: brokers that feed each other would never end.
     """
 
     url: str
     via: str = ""
+    broker: bool = False
     ca_certs: str = ""
     audience: str = ""
 

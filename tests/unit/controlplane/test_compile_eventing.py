@@ -74,8 +74,18 @@ def test_annotations_become_numbers():
 )
 def test_cluster_local_names_go_through_the_gateway_that_serves_them(url, via):
     status = TriggerStatus(subscriber_uri=url, dead_letter_sink_uri=url)
-    made = compiled.trigger(replace(trigger(), status=status), BROKER, "127.0.0.1:8083")
+    made = compiled.trigger(replace(trigger(), status=status), BROKER, compiled.Doors("127.0.0.1:8083"))
     assert made.subscriber == made.dead_letter == Target(url=url, via=via)
+
+
+@pytest.mark.parametrize(
+    ("url", "broker"),
+    [("http://127.0.0.1:8082/n/b", True), ("http://127.0.0.1:80821/n/b", False), ("http://s/", False)],
+)
+def test_a_broker_is_known_by_its_address(url, broker):
+    status = TriggerStatus(subscriber_uri=url, dead_letter_sink_uri=url)
+    made = compiled.trigger(replace(trigger(), status=status), BROKER, compiled.Doors("", "http://127.0.0.1:8082"))
+    assert (made.subscriber.broker, made.dead_letter.broker) == (broker, broker)
 
 
 def test_our_name_for_the_order_wins():

@@ -52,7 +52,7 @@ class BrokerHouse:
         return made
 
     async def trigger(
-        self, name: str, to: "Subscriber | str", *, sink: "Subscriber | str | None" = None, retry=0, delay_s=0.02,
+        self, name: str, to: "To", *, sink: "To | None" = None, retry=0, delay_s=0.02,
         backoff="linear", timeout_s=5.0, policy=None, filters=(), **more,
     ) -> TriggerConsumer:  # fmt: skip
         what = Trigger(
@@ -60,8 +60,8 @@ class BrokerHouse:
             name=name,
             broker="br",
             uid=f"uid-{name}",
-            subscriber=Target(url=_url(to)),
-            dead_letter=Target(url=_url(sink)) if sink is not None else None,
+            subscriber=_target(to),
+            dead_letter=_target(sink) if sink is not None else None,
             delivery=DeliveryPolicy(
                 retry=retry, delay_s=delay_s, backoff=backoff, timeout_s=timeout_s, **(policy or {})
             ),
@@ -121,8 +121,11 @@ class BrokerHouse:
             await subscriber.stop()
 
 
-def _url(to: "Subscriber | str") -> str:
-    return to if isinstance(to, str) else to.url
+To = Subscriber | Target | str
+
+
+def _target(to: To) -> Target:
+    return to if isinstance(to, Target) else Target(url=to if isinstance(to, str) else to.url)
 
 
 @pytest.fixture

@@ -2,8 +2,10 @@
 
 import pytest
 
+from broker.ingress import Ingress
 from broker.store.contract import Record
 from dataplane.clock import SYSTEM
+from dataplane.resources.triggers import Target
 from tests.integration.broker.delivery.conftest import event
 from tests.integration.subscriber import OK, answer
 
@@ -50,3 +52,31 @@ async def test_the_loop_and_new_events_share_the_trigger(house):
     assert seen <= 2 * 100 + 10, "behind what was there before it, and not behind all their replies to come"
     await house.settled()
     assert len(subscriber.requests) == 100 * 20 + 1
+
+
+@pytest.mark.parametrize("by", ["subscriber", "dead-letter sink"])
+async def test_a_broker_that_feeds_itself_ends_at_the_hop_limit(make_house, by):
+    house = await make_house(hops_max=10)
+    ingress = Ingress(
+        engine=house.engine,
+        settings=house.settings,
+        logs={"ns/br": house.log}.get,
+        clock=SYSTEM,
+        journal=house.journal,
+    )
+    host, port = await ingress.listen("127.0.0.1", 0)
+    itself = Target(url=f"http://{host}:{port}/ns/br", broker=True)
+    try:
+        if by == "subscriber":
+            await house.trigger("t", itself)
+        else:
+            await house.trigger("t", "http://127.0.0.1:9/", sink=itself)
+        await house.publish(Record(event=event("loop"), arrived_at=SYSTEM.wall(), hops=10))
+        await house.until(lambda: house.metric("dataplane_broker_rejected_total", reason="hops_exhausted") == 1)
+        await house.settled()
+        (letter,) = [one for one in await house.letters("t") if one.kept == "parked"]
+        assert "answered 400" in letter.failure.message
+        assert house.log.size()[0] == 10, "one per hop"
+        assert "knativebrokerttl" not in letter.record.event.attributes
+    finally:
+        await ingress.drain()
