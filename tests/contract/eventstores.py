@@ -36,7 +36,6 @@ class Kit:
     retention = True  # by age and by bytes, within seconds, by the store's own clock
     wall_clock = True  # its sense of time is `clock.wall`, which tests may move
     one_order = True  # a log of one order (not of partitions)
-    newest_first = True  # what is appended may pass by what waits
     quiet_s = 0.05  # after so long without anything nothing more comes
 
     def __init__(self, folder: Path) -> None:

@@ -13,12 +13,6 @@ from broker.store.contract import EventLog, EventStore, LogSettings, Start
 from tests.contract.eventstores import BROKER, Kit
 from tests.eventstore import WAIT_S, Subscriber, append, record, settling, subscribe, until, until_durable
 
-
-@pytest.fixture(autouse=True)
-def can(kit: Kit) -> None:
-    kit.needs("newest_first")
-
-
 OLD = [f"old{i}" for i in range(20)]
 
 
