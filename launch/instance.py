@@ -5,6 +5,7 @@ Path: all_in_one writes instance.json and holds the lock ↔ [instance] ↔ clie
 The lock is flock(2): the kernel drops it with the process, however that ended, so there is no stale lock to remove.
 """
 
+import errno
 import fcntl
 import json
 import os
@@ -131,9 +132,15 @@ class Lock:
     """The right to run on a data directory; held until `release` or the end of the process."""
 
     def __init__(self, data: Path) -> None:
-        """Raises Failure naming the holder's pid."""
-        data.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._file = open(data / "lock", "a+")  # noqa: SIM115 - held for the life of the process
+        """Raises Failure: naming the holder's pid, or what is wrong with the directory."""
+        try:
+            data.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._file = open(data / "lock", "a+")  # noqa: SIM115 - held for the life of the process
+        except OSError as error:
+            raise _unusable(data, error) from None
+        if not os.access(data, os.W_OK | os.X_OK, effective_ids=True):  # the lock is of an earlier run
+            self._file.close()
+            raise _unusable(data, PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(data)))
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -149,3 +156,12 @@ class Lock:
 
     def release(self) -> None:
         self._file.close()
+
+
+def _unusable(data: Path, error: OSError) -> Failure:
+    why = "it is a file" if isinstance(error, FileExistsError) else (error.strerror or str(error)).lower()
+    at = f" ({error.filename})" if error.filename and Path(error.filename) not in (data, data / "lock") else ""
+    return Failure(
+        f"--data {data} cannot hold an instance's state: {why}{at};"
+        " name a directory that this user may create and write in"
+    )

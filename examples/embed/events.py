@@ -51,4 +51,6 @@ async def main(port: int, folder: str, subscriber: str) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 4:
+        sys.exit(__doc__)
     asyncio.run(main(int(sys.argv[1]), *sys.argv[2:4]))

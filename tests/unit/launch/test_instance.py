@@ -1,6 +1,10 @@
 import os
+import re
+import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -40,6 +44,44 @@ def test_a_second_one_on_the_same_directory_is_refused_with_the_pid_of_the_first
         Lock(tmp_path / "data")
     lock.release()
     Lock(tmp_path / "data").release()
+
+
+@pytest.fixture
+def read_only() -> Iterator[Path]:
+    """A directory, for a user whom the file system refuses to write in it."""
+    folder, before = Path(tempfile.mkdtemp()), os.geteuid()
+    (folder / "lock").touch()  # of an earlier run
+    (folder / "lock").chmod(0o666)
+    folder.chmod(0o555)
+    if before == 0:
+        os.seteuid(65534)
+    yield folder
+    os.seteuid(before)
+    folder.chmod(0o755)
+    shutil.rmtree(folder)
+
+
+def _unusable(data: Path, why: str) -> str:
+    return (
+        f"--data {data} cannot hold an instance's state: {why}; name a directory that this user may create and write in"
+    )
+
+
+@pytest.mark.parametrize("below", ["", "new", "new/one"])
+def test_a_directory_that_cannot_be_written_in_is_named_with_why_and_what_would_do(read_only: Path, below: str) -> None:
+    data = read_only / below
+    at = f" ({read_only / 'new'})" if below == "new/one" else ""
+    with pytest.raises(Failure, match=re.escape(_unusable(data, f"permission denied{at}"))):
+        Lock(data)
+
+
+def test_so_is_a_file_where_a_directory_should_be(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    with pytest.raises(Failure, match=re.escape(_unusable(file, "it is a file"))):
+        Lock(file)
+    with pytest.raises(Failure, match=re.escape(_unusable(file / "new", "not a directory"))):
+        Lock(file / "new")
 
 
 def test_the_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
