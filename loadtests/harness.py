@@ -191,9 +191,10 @@ def quantiles(values: Sequence[float]) -> dict[str, float]:
     return {"min": ordered[0], **at, "max": ordered[-1]}
 
 
-def verdict(name: str, value: float, limit: float, unit: str) -> None:
-    """Prints one target and whether it was met. Nothing fails: a benchmark is read by people."""
-    print(f"  {'met   ' if value <= limit else 'MISSED'} {name}: {value:.2f} {unit} (target ≤ {limit:g})", flush=True)
+def verdict(name: str, value: float, limit: float, unit: str, *, least: bool = False) -> None:
+    """Prints one target and whether it was met. Nothing fails: a benchmark is read by people. least: `limit` is."""
+    met, sign = (value >= limit, "≥") if least else (value <= limit, "≤")
+    print(f"  {'met   ' if met else 'MISSED'} {name}: {value:.2f} {unit} (target {sign} {limit:g})", flush=True)
 
 
 def free_port() -> int:
