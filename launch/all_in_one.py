@@ -41,7 +41,7 @@ from dataplane.runtime.admin import Admin, Check, health_routes, split_address
 from dataplane.telemetry.logs import Redacted
 from launch import instance
 from launch.datapath import Datapath, Holding
-from launch.eventing import Eventing, place_of
+from launch.eventing import Eventing, place_of, reached_at
 from launch.first_files import apply_files, create_namespaces, settled
 from launch.hops import Link, Source, peers, reporter_name, say_ready, url_of
 from launch.instance import Instance, Lock
@@ -107,7 +107,10 @@ async def up(ground: Ground, options: UpOptions) -> None:
         clock=clock,
         registry=registry,
         place=Place(
-            domain=settings.domain, url_port=http[1], broker_url=url_of(events), cluster_local=_authority(local)
+            domain=settings.domain,
+            url_port=http[1],
+            broker_url=url_of(reached_at(events)),
+            cluster_local=_authority(local),
         ),
         in_flight=holding.activator.in_flight,
     )
@@ -299,7 +302,7 @@ def _broker_settings(ground: Ground, local: tuple[str, int]) -> BrokerSettings:
 
 
 def _authority(address: tuple[str, int]) -> str:
-    return url_of(address).removeprefix("http://")
+    return url_of(reached_at(address)).removeprefix("http://")
 
 
 def _store(settings: UpSettings, data: Path) -> Store:

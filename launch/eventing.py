@@ -178,6 +178,12 @@ def place_of(data: Path, wanted: str) -> tuple[str, int]:
     return host, port
 
 
+def reached_at(address: tuple[str, int]) -> tuple[str, int]:
+    """Where this machine reaches a listener: one on every interface is on loopback, too."""
+    host, port = address
+    return {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(host, host), port
+
+
 def _lasting_name(data: Path) -> str:
     """Of this data directory, over restarts, and nobody else's: Kafka gives a member back what it had."""
     path = data / "broker-name"
