@@ -16,6 +16,7 @@ from typing import NamedTuple, Protocol
 from broker.settings import BrokerSettings
 from broker.store.contract import Consumer, EventLog, EventStore, Subscription
 from broker.wanted import log_settings, must_resubscribe, resolved, start_of, uid
+from dataplane.clock import Clock, rfc3339_micro
 from dataplane.errors import ConfigFault, StoreFault
 from dataplane.policy.filters import Filter, FilterFault, compile_filters
 from dataplane.resources.triggers import Broker, Reported, Trigger
@@ -45,14 +46,14 @@ MakeRunner = Callable[[Trigger, Filter, str], Runner]
 
 
 class House(NamedTuple):
-    """What the brokers of a process share. store: by kind, started. clock: loop seconds. dispatch: False = this process
+    """What the brokers of a process share. store: by kind, started. clock: monotonic is the loop's. dispatch: False = this process
     only accepts events."""
 
     settings: BrokerSettings
     store: Callable[[str], Awaitable[EventStore]]
     make_runner: MakeRunner
     report: Callable[[Reported], None]
-    clock: Callable[[], float]
+    clock: Clock
     dispatch: bool
 
 
@@ -164,7 +165,7 @@ class BrokerKeeper:
         if wanted is None:
             return await self._end()
         log_ = await self._open(wanted)
-        deadline = self._house.clock() + UPDATE_DRAIN_S
+        deadline = self._house.clock.monotonic() + UPDATE_DRAIN_S
         for key in list(self.running):
             wants = triggers.get(key)
             if wants is None or must_resubscribe(self.running[key].trigger, wants):
@@ -202,6 +203,7 @@ class BrokerKeeper:
                     there.trigger = trigger
                 return True
             start = start_of(trigger.start)
+            began = self._house.clock.wall()
             runner = self._house.make_runner(resolved(trigger, self._house.settings), filter_, self._key)
         except (FilterFault, ConfigFault, ValueError) as fault:
             self._tell(_not(key, trigger, "InvalidTrigger", str(fault)))
@@ -214,7 +216,9 @@ class BrokerKeeper:
             return False
         runner.attach(subscription)
         self.running[key] = Running(trigger, runner, subscription)
-        self._tell(Reported(kind="trigger", key=key, uid=trigger.uid, ready=True, start=trigger.start))
+        # `latest` is another place tomorrow: as a time it says where, and can be given to a replay.
+        begin = rfc3339_micro(began) if start.at == "latest" else trigger.start
+        self._tell(Reported(kind="trigger", key=key, uid=trigger.uid, ready=True, start=begin))
         return True
 
     async def _stop(self, key: str, deadline: float) -> None:
@@ -228,7 +232,7 @@ class BrokerKeeper:
 
     async def _end(self) -> bool:
         for key in list(self.running):
-            await self._stop(key, self._house.clock() + (0.0 if self._delete else UPDATE_DRAIN_S))
+            await self._stop(key, self._house.clock.monotonic() + (0.0 if self._delete else UPDATE_DRAIN_S))
         if self._delete and self._was is not None:  # also what was never opened: an earlier process may have
             kind = self._was.store or self._house.settings.store
             await (await self._house.store(kind)).delete(self._key)

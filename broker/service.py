@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from broker.keep import BrokerKeeper, House, MakeRunner, Running
 from broker.settings import BrokerSettings
 from broker.store.contract import EventLog, EventStore
+from dataplane.clock import Clock
 from dataplane.net.tasks import Tasks
 from dataplane.resources.snapshot import Change, Snapshot
 from dataplane.resources.triggers import Reported, Trigger
@@ -31,12 +32,12 @@ class BrokerService:
         settings: BrokerSettings,
         make_store: MakeStore,
         make_runner: MakeRunner,
-        clock: Callable[[], float],
+        clock: Clock,
         registry: Registry,
         report: Callable[[Reported], None] = lambda _: None,
         dispatch: bool = True,
     ) -> None:
-        """make_store: by kind; called once per kind that a broker asks for. clock: loop seconds. dispatch: False = this
+        """make_store: by kind; called once per kind that a broker asks for. clock: monotonic is the loop's. dispatch: False = this
         process only accepts events."""
         self._settings = settings
         self._make_store = make_store
@@ -120,10 +121,10 @@ class BrokerService:
 
     async def settled(self, within_s: float) -> None:
         """Returns when every broker and trigger was tried once, or after `within_s`."""
-        deadline = self._clock() + within_s
+        deadline = self._clock.monotonic() + within_s
         for run in list(self._brokers.values()):
             try:
-                async with asyncio.timeout(max(0.0, deadline - self._clock())):
+                async with asyncio.timeout(max(0.0, deadline - self._clock.monotonic())):
                     await run.tried.wait()
             except TimeoutError:
                 return
@@ -138,7 +139,7 @@ class BrokerService:
     async def drain(self) -> None:
         """Finish what is in flight, make it durable, close the stores. Bounded by drain_timeout_s."""
         self._closing = True
-        deadline = self._clock() + self._settings.drain_timeout_s
+        deadline = self._clock.monotonic() + self._settings.drain_timeout_s
         runs = (*self._brokers.values(), *self._leaving.values())
         await asyncio.gather(*(run.close(deadline) for run in runs), return_exceptions=True)
         await self._tasks.close()

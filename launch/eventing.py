@@ -69,7 +69,7 @@ class Eventing:
             settings=settings,
             make_store=self._store,
             make_runner=self._runner,
-            clock=loop.time,
+            clock=ground.clock._replace(monotonic=loop.time),
             registry=ground.registry,
             report=report,
             dispatch=dispatch,

@@ -37,7 +37,7 @@ async def main(port: int, folder: str, subscriber: str) -> None:
         settings=settings,
         make_store=lambda kind: SqliteStore(folder),
         make_runner=lambda *what: TriggerConsumer(engine, *what[:2], settings, what[2], journal, SYSTEM, meters),
-        clock=engine.clock,
+        clock=SYSTEM,
         registry=engine.registry,
     )
     service.apply(view(subscriber))

@@ -87,7 +87,7 @@ async def eventing(kubectl) -> AsyncIterator[None]:
         settings=BrokerSettings(store="memory"),
         make_store=lambda kind: EventMemory(clock=SYSTEM, registry=registry),
         make_runner=lambda trigger, filter, broker: Deaf(trigger),
-        clock=loop.time,
+        clock=SYSTEM,
         registry=registry,
         report=control.brokers.report,
     )

@@ -43,7 +43,7 @@ class Path:
                 clock=SYSTEM,
                 meters=meters,
             ),
-            clock=loop.time,
+            clock=SYSTEM,
             registry=registry,
         )
         self.ingress = Ingress(

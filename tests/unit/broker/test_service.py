@@ -10,6 +10,7 @@ from broker import keep
 from broker.service import BrokerService
 from broker.settings import BrokerSettings
 from broker.store.contract import LogSettings, Start
+from dataplane.clock import Clock
 from dataplane.errors import ConfigFault, StoreUnavailable
 from dataplane.policy.filters import compile_filters
 from dataplane.resources.snapshot import Snapshot, difference, full
@@ -107,7 +108,7 @@ class World:
             settings=BrokerSettings(),
             make_store=self._make_store,  # type: ignore[arg-type]
             make_runner=self._make_runner,  # type: ignore[arg-type]
-            clock=asyncio.get_running_loop().time,
+            clock=Clock(asyncio.get_running_loop().time, lambda: 1_800_000_000.5),
             registry=Registry(),
             report=lambda one: self.reports.__setitem__(f"{one.kind} {one.key}", one),
         )
@@ -153,11 +154,18 @@ def trigger(name: str = "t", on: str = "b", **more: object) -> dict[str, Trigger
     return {f"default/{name}": Trigger(namespace="default", name=name, broker=on, **given)}  # type: ignore[arg-type]
 
 
+async def test_a_trigger_that_begins_at_the_end_says_when_that_was(world: World):
+    world.change(broker(), trigger())
+    await world.until(lambda: world.ready("trigger default/t"))
+    assert world.reports["trigger default/t"].start == "2027-01-15T08:00:00.500000Z"
+
+
 async def test_a_broker_is_opened_and_its_trigger_subscribed_and_both_are_reported(world: World):
     world.change(broker(), trigger(start="earliest"))
     await world.until(lambda: world.ready("trigger default/t"))
     assert world.reports["broker default/b"].durability == "memory"
     assert world.store.logs["default/b"].subscriptions[0].start == Start("earliest")
+    assert world.reports["trigger default/t"].start == "earliest"
     assert world.service.log("default/b") is world.store.logs["default/b"]
     assert world.service.trigger("default/t") is not None
     assert world.kinds == ["sqlite"], "the default of the process"
