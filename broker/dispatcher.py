@@ -21,6 +21,7 @@ Source: spec/eventing.md §9, §10.4, §11.5-11.7; reliability.md BR-09…BR-17.
 """
 
 import asyncio
+import logging
 from collections.abc import Sequence
 
 from broker.attempt import Attempt
@@ -50,7 +51,9 @@ from dataplane.policy.filters import Filter
 from dataplane.resources.triggers import Trigger
 from dataplane.wire.cloudevents import Event
 
-ATTRIBUTE_BYTES = 64  # what one weighs in memory, about
+log = logging.getLogger(__name__)
+
+ATTRIBUTE_BYTES = 64  # what one weighs in memory beside its text, about
 
 
 class TriggerConsumer:
@@ -84,6 +87,7 @@ class TriggerConsumer:
         self._failures: dict[str, Failure] = {}  # by position: on the way to the dead-letter sink, between two attempts
         self._back_at = 0.0  # wall seconds: when its subscriber was back; what came before waited
         self._storing = 0  # replies
+        self._filter_failed = False  # said once
         self._draining = self._closed = self._stopped = self._pumping = False
         self._drained: asyncio.Event | None = None
         self._window: Window[Attempt] = Window(
@@ -109,6 +113,7 @@ class TriggerConsumer:
         assert trigger.ordered == self.ordered
         before = self._plans.change(trigger)
         self._filter = filter
+        self._filter_failed = False
         self.interest = filter.interest
         if before.subscriber.url != self._plans.now.subscriber.url:
             self._window.ramp = Ramp(self._clock())  # what is known is known of the other one
@@ -147,7 +152,13 @@ class TriggerConsumer:
     # ---- store → us (Consumer) ------------------------------------------------------------------
 
     def matches(self, event: Event) -> bool:
-        return self._filter.matches(event)
+        try:
+            return self._filter.matches(event)
+        except Exception as error:  # a filter does not raise; if it does, its trigger alone misses the event
+            if not self._filter_failed:
+                self._filter_failed = True
+                log.error("filter_failed trigger=%s error=%s", self.name, type(error).__name__, exc_info=error)
+            return False
 
     def room(self) -> int:
         if self._stopped or self._subscription is None:
@@ -175,8 +186,10 @@ class TriggerConsumer:
         record = delivery.record
         number = delivery.attempt
         event = record.event
-        data = event.data
-        size = (len(data) if data is not None else 0) + ATTRIBUTE_BYTES * len(event.attributes)
+        data, attributes = event.data, event.attributes
+        size = ATTRIBUTE_BYTES * len(attributes) + sum(map(len, attributes.values()))
+        if data is not None:
+            size += len(data)
         attempt = Attempt(self, delivery, number, size)
         due_at = max(delivery.due_at, record.not_before if number == 1 else 0.0)
         if due_at:
@@ -207,13 +220,15 @@ class TriggerConsumer:
         if self._pumping:
             return  # what ends at once, within the loop below, is followed by that loop
         self._pumping = True
-        while not self._stopped and (attempt := self._window.begin(self._clock())) is not None:
-            expires_at = attempt.delivery.record.expires_at
-            if expires_at and expires_at <= self._wall():
-                self._expired(attempt)
-            else:
-                self._start(attempt)
-        self._pumping = False
+        try:
+            while not self._stopped and (attempt := self._window.begin(self._clock())) is not None:
+                expires_at = attempt.delivery.record.expires_at
+                if expires_at and expires_at <= self._wall():
+                    self._expired(attempt)
+                else:
+                    self._start(attempt)
+        finally:
+            self._pumping = False
         self._set_timer()
 
     def _start(self, attempt: Attempt) -> None:
@@ -233,7 +248,7 @@ class TriggerConsumer:
             more = error_attributes(failure)
         try:
             data = post.request(record, attempt.number, more)
-        except ValueError as error:  # a store that others write to: it must not stop those behind it
+        except Exception as error:  # a store that others write to, or a bug: it must not stop those behind it
             self._meters.given_up["rejected"].v += 1
             self._park(attempt, attempt.failed("rejected", 0, f"it cannot be sent: {error}", self._wall()))
             return

@@ -46,8 +46,8 @@ MakeRunner = Callable[[Trigger, Filter, str], Runner]
 
 
 class House(NamedTuple):
-    """What the brokers of a process share. store: by kind, started. clock: monotonic is the loop's. dispatch: False = this process
-    only accepts events."""
+    """What the brokers of a process share. store: by kind, started. clock: monotonic is the loop's. dispatch: False =
+    this process only accepts events."""
 
     settings: BrokerSettings
     store: Callable[[str], Awaitable[EventStore]]

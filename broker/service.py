@@ -37,8 +37,8 @@ class BrokerService:
         report: Callable[[Reported], None] = lambda _: None,
         dispatch: bool = True,
     ) -> None:
-        """make_store: by kind; called once per kind that a broker asks for. clock: monotonic is the loop's. dispatch: False = this
-        process only accepts events."""
+        """make_store: by kind; called once per kind that a broker asks for. clock: monotonic is the loop's. dispatch:
+        False = this process only accepts events."""
         self._settings = settings
         self._make_store = make_store
         self._clock = clock

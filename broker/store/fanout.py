@@ -56,6 +56,16 @@ class Fanout:
 
     def feed(self, first: int, records: Sequence[Record]) -> None:
         """These records became durable at `first`, `first` + 1, …; they are in the tail as far as it reaches."""
+        try:
+            self._feed(first, records)
+        except BaseException:  # a consumer that raised must not cost anybody what came behind it
+            self.head = first + len(records)
+            for place in self.places.values():
+                place.room, place.behind = -1, True
+                self.enqueue(place)
+            raise
+
+    def _feed(self, first: int, records: Sequence[Record]) -> None:
         match = self._index.match
         touched: list[Place] = []
         left = FEED_MAX

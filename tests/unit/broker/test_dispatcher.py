@@ -29,6 +29,49 @@ def statuses(*said, then=204):
     return script
 
 
+# ---- what should never happen ----------------------------------------------------------------------
+
+
+def test_an_event_that_cannot_be_sent_is_parked_and_stops_nobody(monkeypatch):
+    async def main():
+        world = World()
+        post = world.consumer._plans.now.subscriber
+        request = type(post).request
+
+        def fails(self, record, number, more=None):
+            if record.event.id == "2":
+                raise RuntimeError("a bug")
+            return request(self, record, number, more)
+
+        monkeypatch.setattr(type(post), "request", fails)
+        world.store.offer(*(event(str(n)) for n in range(4)))
+        await asyncio.sleep(1)
+        assert sorted(world.ids()) == ["0", "1", "3"]
+        ((delivery, failure, kept),) = world.store.parked
+        assert (delivery.record.event.id, failure.reason, kept) == ("2", "rejected", "parked")
+        assert "a bug" in failure.message
+        assert world.consumer._window.count == 0
+
+    run(main)
+
+
+def test_a_filter_that_raises_does_not_match_and_is_said_once(caplog, monkeypatch):
+    async def main():
+        world = World()
+
+        class Broken:
+            interest = None
+
+            def matches(self, event):
+                raise RuntimeError("a bug")
+
+        world.consumer._filter = Broken()
+        assert [world.consumer.matches(event(str(n))) for n in range(3)] == [False] * 3
+        assert [record.message for record in caplog.records] == ["filter_failed trigger=ns/tr error=RuntimeError"]
+
+    run(main)
+
+
 # ---- one delivery -----------------------------------------------------------------------------------
 
 

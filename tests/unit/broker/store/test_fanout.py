@@ -238,3 +238,33 @@ def test_what_a_trigger_leapt_over_is_bounded_and_never_comes_twice() -> None:
         assert (place.progress.gaps, place.newest, place.behind) == ([], False, False)
 
     run(scenario)
+
+
+def test_a_consumer_that_raises_costs_nobody_an_event() -> None:
+    async def scenario(loop, log: MemoryLog) -> None:
+        """What it should never do. The loop is told, and everybody gets everything all the same."""
+        told = []
+        loop.set_exception_handler(lambda loop, context: told.append(context["exception"]))
+        before, broken, behind = Consumer("before"), Consumer("broken"), Consumer("behind")
+        for consumer in (before, broken, behind):
+            await log.subscribe(consumer, Start())
+        await turns()
+        append(log, record("first"))
+        await turns()
+
+        def fails() -> int:
+            del broken.fresh
+            raise RuntimeError("a bug")
+
+        broken.fresh = fails
+        append(log, *(record(f"e{i}") for i in range(10)))
+        append(log, record("last"))
+        await turns(50)
+        assert [str(error) for error in told] == ["a bug"]
+        everything = ["first", *(f"e{i}" for i in range(10)), "last"]
+        assert before.ids == broken.ids == behind.ids == everything
+        append(log, record("at the head again"))
+        await turns()
+        assert len(broken.ids) == len(everything) + 1
+
+    run(scenario)
