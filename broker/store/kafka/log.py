@@ -29,7 +29,7 @@ from dataplane.errors import EventTooLarge, StoreFault, StoreUnavailable
 from dataplane.net.tasks import Tasks
 
 REFRESH_S = 30.0  # how soon partitions that were added are written to
-COMMIT_EVERY_S = 0.02
+COMMIT_EVERY_S = 0.01
 COMMITS_PER_S = 200.0  # of all triggers of a process together
 KEYS_MAX = 4096  # remembered hashes
 

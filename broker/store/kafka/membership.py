@@ -6,7 +6,8 @@ A rebalance takes every partition away (Kafka's eager protocol): nothing is hand
 may end within DRAIN_S, what ended is committed. A partition that comes back, untouched by anybody else, goes on with
 what is in flight; any other is fenced: completions for it are abandoned, its new owner repeats them.
 
-Commits follow each other every `commit_every_s` while anything ended, with everything that ended out of order.
+Commits begin every `commit_every_s` while anything ended, with everything that ended out of order; between two is as
+much time again as one takes, so that a process that is busy commits more rarely.
 
 Source: spec/eventing.md §11.4, §28.3-28.6; reliability.md BR-20.
 """
@@ -258,13 +259,16 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def _commits(self) -> None:
         moved_at = self._loop.time()
+        took_s = 0.0
         while True:
-            await asyncio.sleep(self._log.commit_every_s())
+            await asyncio.sleep(max(self._log.commit_every_s() - took_s, took_s))
+            began = self._loop.time()
             if not self.stopped:
-                moved = self._loop.time() - moved_at > MOVED_EVERY_S
+                moved = began - moved_at > MOVED_EVERY_S
                 if moved:
-                    moved_at = self._loop.time()
+                    moved_at = began
                 await self.commit(moved=moved)
+            took_s = self._loop.time() - began
 
     async def commit(self, *, moved: bool) -> bool:
         """False when Kafka did not take it: another generation rules, or it is away. moved: also what was only read."""
