@@ -17,10 +17,13 @@ OLD = [f"old{i}" for i in range(20)]
 
 
 async def behind(log: EventLog, **more: object) -> Subscriber:
-    """A trigger that has room for nothing, and what it waits for."""
+    """A trigger that has room for nothing, and what it waits for. A second one tells when the first was offered it."""
     subscriber = await subscribe(log, settling(room=0, **more))
+    witness = await subscribe(log, settling("witness"))
     for id in OLD:
         await append(log, record(id))
+    await witness.until(len(OLD))
+    await witness.subscription.close()
     await until(lambda: subscriber.subscription.lag().waiting >= len(OLD))
     return subscriber
 
@@ -97,6 +100,7 @@ async def test_every_return_passes_by_what_waits_then(kit: Kit, log: EventLog) -
     for i in range(10):
         await append(log, record(f"middle{i}"))
     await until(lambda: subscriber.subscription.lag().waiting >= len(OLD) + 10)
+    await asyncio.sleep(kit.quiet_s)  # it was offered them, and had no room
     appended += await back(log, subscriber, "second")
     assert not any(id.startswith(("old", "middle")) for id in subscriber.ids)
     subscriber.capacity = 5
