@@ -23,6 +23,7 @@ from broker.journal import Fact, Journal
 from broker.meters import DeliveryMeters
 from broker.settings import BrokerSettings
 from broker.store.contract import EventStore, LogSettings, Record, Start
+from broker.store.kafka.store import KafkaStore
 from broker.store.redis.store import RedisStore
 from broker.store.sqlite.store import SqliteStore
 from dataplane.clock import SYSTEM
@@ -33,6 +34,7 @@ from dataplane.telemetry.metrics import Registry
 from dataplane.wire.cloudevents import Event
 
 TICK_S = 0.005
+WARM_S = 5  # a member of a Kafka group has no partitions at first
 BEFORE_S, MINUTE_S = 60, 60
 CATCH_UP_MAX_S = 1800
 PAYLOAD = b'{"field":"' + b"x" * 1000 + b'"}'
@@ -46,6 +48,8 @@ async def run(chosen: argparse.Namespace) -> None:
     store: EventStore = SqliteStore(chosen.folder, durability="fsync")
     if chosen.redis:
         store = RedisStore(url=chosen.redis, clock=SYSTEM, registry=registry)
+    elif chosen.kafka:
+        store = KafkaStore(chosen.kafka, clock=SYSTEM, registry=registry)
     await store.start()
     log = await store.open("bench/b", LogSettings())
     policy = DeliveryPolicy(retry=1000, delay_s=0.2, backoff="exponential", timeout_s=30.0)
@@ -83,6 +87,7 @@ async def run(chosen: argparse.Namespace) -> None:
     def took(first: int, end: int) -> Sequence[float]:
         return sorted((answered.get(n, float("inf")) - sent[n]) * 1e3 for n in range(first, end))
 
+    await produce(WARM_S)
     before = await produce(BEFORE_S)
     print("away", flush=True)
     await asyncio.to_thread(sys.stdin.readline)
@@ -119,7 +124,8 @@ async def run(chosen: argparse.Namespace) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--folder", required=True)
-    parser.add_argument("--redis", default="", help="its URL; without it SQLite")
+    parser.add_argument("--redis", default="", help="its URL; without it and --kafka SQLite")
+    parser.add_argument("--kafka", default="", help="its bootstrap address")
     parser.add_argument("--subscriber", required=True)
     parser.add_argument("--rate", type=float, required=True)
     parser.add_argument("--outage-s", type=float, required=True)

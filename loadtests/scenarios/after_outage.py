@@ -1,7 +1,8 @@
 """Does what is new wait behind what was missed, when a subscriber comes back? (E7, reliability.md BR-15)
 
-One process, SQLite with fsync, then Redis with `appendfsync always`; one trigger, events of 1 KB at a steady rate. Its
-subscriber is killed, and started again E7_OUTAGE_S later (120; BR-15 asks for 600, a million events). One round.
+One process, SQLite with fsync, Redis with `appendfsync always`, Kafka with acks=all; one trigger, events of 1 KB at a
+steady rate. Its subscriber is killed, and started again E7_OUTAGE_S later (120; BR-15 asks for 600, a million events).
+One round.
 """
 
 import json
@@ -11,7 +12,7 @@ import sys
 from collections.abc import Sequence
 
 from harness import HERE, Bench, Failed, free_port, verdict
-from servers import start_redis
+from servers import kafka, start_redis
 
 RATE = 1700  # a million in ten minutes
 OUTAGE_S = float(os.environ.get("E7_OUTAGE_S", "120"))
@@ -24,6 +25,9 @@ def does_what_is_new_wait_after_an_outage(bench: Bench) -> None:
     if redis is not None:
         _row(bench, "redis", "appendfsync always", ("--redis", f"redis://127.0.0.1:{redis.port}/0"))
         bench.stop(redis)
+    address = kafka(bench)
+    if address is not None:
+        _row(bench, "kafka", "acks=all", ("--kafka", address))
 
 
 def _row(bench: Bench, store: str, durability: str, arguments: Sequence[str]) -> None:

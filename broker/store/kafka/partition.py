@@ -137,15 +137,17 @@ class Partition:
             self.kept.discard(offset)
             self.passed_apart(offset + 1)
             return None
-        if offset in self.holes:
-            return self._take_hole(offset, arrived_at)
         gaps = self.progress.gaps
         while gaps and gaps[0][1] <= offset:
             del gaps[0]
-        if not gaps or offset < gaps[0][0]:
-            return None
-        self.moved = True
-        return FIRST if self.progress.take_gap(offset, arrived_at) else None
+        how = None
+        if offset in self.holes:
+            how = self._take_hole(offset, arrived_at)
+        elif gaps and offset >= gaps[0][0]:
+            self.moved = True
+            how = FIRST if self.progress.take_gap(offset, arrived_at) else None
+        self.apart = bool(gaps or self.holes)
+        return how
 
     def passed_apart(self, end: int) -> None:
         """As `passed`, of what lies apart."""

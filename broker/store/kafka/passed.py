@@ -95,8 +95,9 @@ class Passed:
         membership = self._reader.membership
         try:
             while self._returned and not membership.stopped:
+                numbers = list(membership.partitions)
                 try:
-                    ends = (await self._cluster.edges(self._topic, list(membership.partitions)))[1]
+                    ends = (await self._cluster.edges(self._topic, numbers))[1] if numbers else {}
                 except StoreFault:
                     ends = {}
                 if not membership.stopped:

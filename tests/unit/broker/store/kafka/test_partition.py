@@ -182,6 +182,20 @@ def test_what_was_passed_over_is_read_beside_what_is_new() -> None:
     assert sorted(partition.progress.open) == list(range(12))
 
 
+def test_with_the_last_that_was_passed_over_nothing_lies_apart() -> None:
+    """Whether or not the rest of what was fetched with it was looked at."""
+    partition = Partition(0, 0)
+    partition.leap(2)
+    assert [partition.take_apart(offset, 1.0) for offset in (0, 1, 2)] == [FIRST, FIRST, None]
+    assert not partition.apart
+    again = Partition.restore(0, Partition.commit(partition, "u", "w"))
+    again.leap(3)
+    for offset in (0, 1):
+        assert again.apart
+        again.take_apart(offset, 1.0)
+    assert again.unread_from(0) == 2
+
+
 def test_what_a_former_owner_left_open_lies_apart_too_once_something_was_passed_over() -> None:
     partition = Partition(0, 0)
     read(partition, *range(5))
@@ -286,7 +300,9 @@ def test_every_offset_is_handed_over_and_what_is_settled_never_again(done: list[
             if at is not None:
                 if partition.take_apart(at, 1.0) is not None:
                     hand(at)
-                partition.passed_apart(at + 1)
+                if count % 2:
+                    partition.passed_apart(at + 1)
+                assert partition.apart == (partition.unread_from(0) is not None)
 
     def new(count: int) -> None:
         at = partition.fetch_from
