@@ -77,6 +77,11 @@ class Connection:
         except (RedisError, OSError) as error:
             raise StoreUnavailable(f"Redis: {error}") from None
 
+    def write(self, packed: bytes) -> None:
+        """At once, beside `send`: a little, and whether it arrived only its reply says."""
+        if (writer := self._inner._writer) is not None:
+            writer.write(packed)
+
     async def reply(self) -> Reply:
         """The next reply; what Redis refuses is returned, not raised."""
         try:

@@ -4,7 +4,8 @@ Path: log.py, cursor.py, letters.py → [link] → Redis.
 
 Group commit over all producers and triggers of the process: while one round is on its way, what arrives becomes the
 next. Under load rounds grow by themselves; alone, an event waits for nobody. With `appendfsync always` a round costs
-Redis one fsync.
+Redis one fsync. What was settled does not wait for the answers: a few milliseconds later it is on its way, so that less
+of it comes again when this process dies.
 
 A lost connection answers every Operation that was out with StoreUnavailable: nobody knows whether it happened. What may
 safely happen twice (`repeat`) is sent again first of all. While the connection is away appends fail at once.
@@ -17,6 +18,7 @@ import logging
 import random
 from collections import deque
 from collections.abc import Callable, Mapping
+from itertools import islice
 
 from redis.exceptions import RedisError
 
@@ -31,6 +33,7 @@ log = logging.getLogger(__name__)
 ROUND_OPERATIONS_MAX = 1000
 ROUND_BYTES_MAX = 4 * 1024 * 1024
 WAITING_BYTES_MAX = 64 * 1024 * 1024
+SOON_S = 0.002  # longer batches are larger, and more comes twice after a death
 BACKOFF_S = (0.05, 1.0)  # first and longest wait between two attempts to connect
 
 Then = Callable[[Reply, StoreFault | None], None]
@@ -73,6 +76,9 @@ class Link:
         self._waiting_bytes = 0
         self._out: deque[Operation] = deque()
         self._late: list[Callable[[], None]] = []
+        self._soon: list[Callable[[], None]] = []
+        self._soon_timer: asyncio.TimerHandle | None = None
+        self._connection: Connection | None = None
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -112,6 +118,16 @@ class Link:
         if self.up:
             self._wake.set()
         self._idle.clear()
+
+    def soon(self, collect: Callable[[], None]) -> None:
+        """As `late`, for what may be repeated: it waits no longer than SOON_S for what a round that is out answers."""
+        self._soon.append(collect)
+        self._idle.clear()
+        if not self._out or self._wait:
+            if self.up:
+                self._wake.set()
+        elif self._soon_timer is None:
+            self._soon_timer = asyncio.get_running_loop().call_later(SOON_S, self._send_soon)
 
     async def call(self, *command: Argument) -> Reply:
         """For what is done per broker, per trigger or for people. Raises StoreFault."""
@@ -161,6 +177,7 @@ class Link:
                 delay_s = min(delay_s * 2, BACKOFF_S[1])
                 continue
             delay_s = BACKOFF_S[0]
+            self._connection = connection
             self.up, self.reason = True, ""
             self._on_up(self.server)
             self.first.set()
@@ -208,15 +225,16 @@ class Link:
     async def _rounds(self, connection: Connection) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            if not self._waiting and not self._late:
+            if not (self._waiting or self._late or self._soon or self._out):
                 self._idle.set()
                 self._wake.clear()
                 await self._wake.wait()
-            late, self._late = self._late, []
+            late, self._late, self._soon = self._late + self._soon, [], []
             for collect in late:
                 collect()
             size, appends = 0, False
             out, waiting = self._out, self._waiting
+            sent = len(out)  # by `_send_soon`
             while waiting and len(out) < ROUND_OPERATIONS_MAX and size < ROUND_BYTES_MAX:
                 operation = waiting.popleft()
                 size += len(operation.packed)
@@ -226,20 +244,34 @@ class Link:
                 out.append(operation)
             if not out:
                 continue
-            packed = [operation.packed for operation in out]
+            packed = [operation.packed for operation in islice(out, sent, None)]
             wait = self._wait if appends else b""
             async with asyncio.timeout_at(loop.time() + self._stalled_s):
                 await connection.send((b"".join(packed), wait))
-                await self._replies(connection, wait)
+                await self._replies(connection, len(out), wait)
 
-    async def _replies(self, connection: Connection, wait: bytes) -> None:
+    def _send_soon(self) -> None:
+        self._soon_timer = None
+        if not self._soon or not self._out or self._connection is None:
+            return  # the next round has it, or takes it
+        soon, self._soon = self._soon, []
+        waiting, self._waiting = self._waiting, deque()
+        for collect in soon:
+            collect()
+        sent, self._waiting = self._waiting, waiting
+        assert all(operation.repeat for operation in sent)
+        self._out.extend(sent)
+        self._connection.write(b"".join(operation.packed for operation in sent))
+
+    async def _replies(self, connection: Connection, number: int, wait: bytes) -> None:
+        """Of so many operations; of what was sent meanwhile they come with the next round's."""
         out = self._out
         held: deque[tuple[Operation, Reply]] = deque()  # appends that replicas have to confirm
         try:
-            while out:
+            for _ in range(number):
                 operation = out[0]
                 reply = await connection.reply()
-                for _ in range(operation.replies - 1):
+                for _more in range(operation.replies - 1):
                     following = await connection.reply()
                     reply = reply if isinstance(reply, RedisError) else following
                 if isinstance(reply, RedisError):
@@ -271,6 +303,7 @@ class Link:
     def _lost(self, reason: str) -> None:
         """Whoever waits for an answer gets none."""
         was_up, self.up, self.reason = self.up, False, reason
+        self._connection = None
         again: deque[Operation] = deque()
         failed: list[Operation] = []
         for operation in (*self._out, *self._waiting):

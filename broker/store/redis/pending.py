@@ -136,7 +136,7 @@ class Pending:
         if not self.end(handed):
             return False
         if not self._acks:
-            self.link.late(self._acknowledge)
+            self.link.soon(self._acknowledge)
         self._acks.append(handed.entry)
         if handed.noted:
             self._unnote.append(handed.noted)

@@ -57,6 +57,29 @@ async def test_a_process_that_was_killed_beside_us_is_noticed_without_waiting_fo
     assert sorted(waiting.ids) == ["e0", "e1", "e2", "e3", "e4"]
 
 
+async def test_what_was_settled_is_on_its_way_before_the_answers_that_are_out_have_come(fragile: House) -> None:
+    store = await fragile.store(lease_s=1.0)
+    log = await store.open(BROKER, LogSettings())
+    before = await subscribe(log, Subscriber())
+    await append(log, *(record(f"e{i}") for i in range(20)))
+    await before.until(20)
+    told: list[object] = []
+    fragile.server.freeze()
+    log.append([record("out")], told.append)
+    await until(lambda: log.link._out)
+    for delivery in before.held[:15]:
+        before.subscription.settle(delivery)
+        await asyncio.sleep(0.001)
+    await until(lambda: not log.link._soon)
+    await fragile.dies(store)
+    assert [str(fault) for fault in told] == ["the store is closed: nobody knows whether it happened"]
+    fragile.server.thaw()
+    heir = await subscribe(await fragile.log(lease_s=1.0), Subscriber(settles=True))
+    await heir.until(6)
+    await asyncio.sleep(0.3)
+    assert sorted(heir.ids) == sorted(["e15", "e16", "e17", "e18", "e19", "out"])
+
+
 async def test_a_process_that_cannot_be_seen_is_believed_dead_after_the_lease(house: House) -> None:
     gone = await house.store(lease_s=1.0)
     gone.worker = "elsewhere.boot.1.2.3.4"
