@@ -261,6 +261,7 @@ class TriggerConsumer:
     def answered(self, attempt: Attempt) -> None:
         window = self._window
         window.in_flight -= 1
+        window.ended(lost=attempt.repeated or attempt.error is not None)
         self._meters.in_flight.v = window.in_flight
         self._plans.sweep()
         status = attempt.status if attempt.error is None else 0

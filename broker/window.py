@@ -11,11 +11,14 @@ Unordered, what is taken begins at once; it waits here only while the trigger is
 by count, by bytes (counted with the largest payload of late) and by pace. When a subscriber comes back the pace of what
 waited is another one than that of what is new (pace.py): so there is room for the one and for the other.
 
+Triggers share the core by how much each may have on its way. A connection that is lost costs more of it than an answer:
+unordered, a trigger that loses some of them has less on its way by as much (`cost`), so that the others keep theirs.
+
 What was given back to be redelivered is counted too: with `scheduled_max` of them no new record is taken, only
 redeliveries that are due (stores hand those over first).
 
 Pure: `now` is loop seconds. Bounds: `held_max`; `bytes_max`, but for one batch of sudden large events; `scheduled_max`.
-Source: spec/eventing.md §11.5, §11.7; reliability.md BR-10, BR-12, BR-15.
+Source: spec/eventing.md §11.5, §11.7; reliability.md BR-09, BR-10, BR-12, BR-15.
 """
 
 import heapq
@@ -27,6 +30,8 @@ from broker.pace import Bucket, Ramp
 
 NEVER = float("inf")
 TYPICAL_DECAY = 0.9
+LOST_COST = 5.0  # × an attempt that is answered: one more connection, mostly the event once more (E4)
+COST_WEIGHT = 1 / 64  # of one attempt in the average
 
 
 class Held(Protocol):
@@ -55,6 +60,7 @@ class Window(Generic[T]):
         self.in_flight_max = self.held_max = 1
         self.wake_at = NEVER
         self.ramp = Ramp(now)
+        self.cost = 1.0  # of an attempt, on average; 1 = all are answered
         self._rate: Bucket | None = None
         self._ordered = ordered
         self._bytes_max = bytes_max
@@ -114,6 +120,10 @@ class Window(Generic[T]):
             self._late.append(item)
         else:
             self._queue.append(item)
+
+    def ended(self, *, lost: bool) -> None:
+        """An attempt is over. lost: a connection was, or it came to none."""
+        self.cost += ((LOST_COST if lost else 1.0) - self.cost) * COST_WEIGHT
 
     def release(self, item: T) -> None:
         """It is held no more; its lane gives the next."""
@@ -175,7 +185,8 @@ class Window(Generic[T]):
     def _free(self) -> int:
         """By count and by bytes."""
         by_size = int((self._bytes_max - self.bytes) / self._typical_bytes)
-        return min(self.held_max - self.count, by_size if self.count else max(by_size, 1))
+        held_max = self.held_max if self._ordered else max(1, round(self.held_max / self.cost))
+        return min(held_max - self.count, by_size if self.count else max(by_size, 1))
 
     def _next(self, now: float) -> T | None:
         if not self._ordered:

@@ -50,11 +50,12 @@ class Call:
 
     Then either `error` is set and there was no whole response, or `status`, `fields` (as received, without those of
     framing) and `body` are. too_large: the body went over the line's bound and is cut to it; its connection is closed.
+    repeated: its first connection was lost.
     """
 
     __slots__ = (
-        "_connection", "_data", "_dialling", "_heard", "_line", "_pieces", "_repeated", "_size_bytes",
-        "body", "deadline", "error", "fields", "status", "too_large",
+        "_connection", "_data", "_dialling", "_heard", "_line", "_pieces", "_size_bytes",
+        "body", "deadline", "error", "fields", "repeated", "status", "too_large",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -67,7 +68,7 @@ class Call:
         self._line: PlainLine
         self._data = b""
         self._connection: ClientConnection | None = None
-        self._dialling = self._heard = self._repeated = False
+        self._dialling = self._heard = self.repeated = False
         self._pieces: list[bytes] = []
         self._size_bytes = 0
 
@@ -117,12 +118,12 @@ class Call:
         if (
             connection.served > 0
             and not self._heard
-            and not self._repeated
+            and not self.repeated
             and self._line.repeatable
             and isinstance(error, UpstreamReset)
         ):
             # The peer's keep-alive ran out while the request was on its way; a fresh connection tells the truth.
-            self._repeated = self._dialling = True
+            self.repeated = self._dialling = True
             self._line.pool.dial(self._line.origin, self)
             return
         self._fail(error)

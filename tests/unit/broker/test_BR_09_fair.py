@@ -21,6 +21,7 @@ from tests.unit.broker.world import World, event, run, trigger
 ATTEMPT_S = 0.0005
 ALONE_PER_S = 1 / ATTEMPT_S
 LOST = 0.2
+LOST_COST = 5  # × an attempt: the connection goes, another one is dialled, the event is written down for later
 TIMEOUT_S = 1.0
 BEFORE_S, MEASURED_S = 3, 3
 AHEAD = 1000  # more than fit into its window
@@ -96,8 +97,10 @@ def measure(script, *, per_s=0.0, others=1):
 
 def costs(script):
     def spent(asked):
-        asyncio.get_running_loop().spend(ATTEMPT_S)
-        return script(asked)
+        said = script(asked)
+        lost = isinstance(said[1], UpstreamReset)
+        asyncio.get_running_loop().spend(ATTEMPT_S * (LOST_COST if lost else 1))
+        return said
 
     return spent
 

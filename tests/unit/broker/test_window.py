@@ -55,6 +55,22 @@ def test_an_event_larger_than_all_room_goes_alone():
     assert made.room(0.0) == 0
 
 
+def test_who_loses_connections_has_less_on_its_way_and_all_of_it_when_it_loses_no_more():
+    made = window(in_flight_max=100, held_max=100, bytes_max=10**9)
+    for number in range(500):
+        made.ended(lost=number % 5 == 0)
+    assert 50 <= made.room(0.0) <= 60
+    for _ in range(500):
+        made.ended(lost=True)
+    assert made.room(0.0) == 20
+    for _ in range(500):
+        made.ended(lost=False)
+    assert made.room(0.0) == 100
+    single = window(in_flight_max=1, held_max=1)
+    single.ended(lost=True)
+    assert single.room(0.0) == 1
+
+
 def back(now=10.0, **more):
     """A window whose subscriber is back from an outage."""
     made = window(in_flight_max=1000, held_max=1000, bytes_max=10**9, **more)
