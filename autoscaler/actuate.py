@@ -155,7 +155,11 @@ class RemoteScale:
             async with session.post(
                 f"{self._base}{path}", data=body, headers={"Content-Type": "application/json"}
             ) as answer:
-                text = await answer.content.read(_ANSWER_BYTES_MAX)
+                text = b""
+                async for piece in answer.content.iter_any():
+                    text += piece
+                    if len(text) > _ANSWER_BYTES_MAX:
+                        raise _Refused(f"{answer.status} with more than {_ANSWER_BYTES_MAX} bytes")
                 if answer.status == 409:
                     raise _Stale(text.decode("utf-8", "replace")[:200])
                 if answer.status != 200:

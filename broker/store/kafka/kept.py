@@ -310,7 +310,7 @@ def _note(record: ConsumerRecord) -> Note | None:
         if name == HEADER:
             try:
                 return msgspec.json.decode(content, type=Note)
-            except msgspec.DecodeError as error:
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
                 log.warning("kept_undecodable offset=%d error=%s", record.offset, error)
     return None
 

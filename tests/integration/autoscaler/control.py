@@ -18,6 +18,7 @@ class Control:
         self.token = token
         self.spec = spec or Autoscaling(initialized=True, initial_scale=0)
         self.lease = 1000
+        self.in_pieces = False  # whether a lease is answered in several
         self.faults: list[int] = []
         self.decisions: list[Decision] = []
         self.writers: list[int] = []
@@ -76,9 +77,16 @@ class Control:
         self.sockets.discard(socket)
         return socket
 
-    async def take_lease(self, _):
+    async def take_lease(self, request):
         self.lease += 1
-        return web.json_response({"token": self.lease})
+        if not self.in_pieces:
+            return web.json_response({"token": self.lease})
+        answer = web.StreamResponse()
+        await answer.prepare(request)
+        for piece in (b'{"token"', b": ", str(self.lease).encode(), b"}"):
+            await answer.write(piece)
+            await asyncio.sleep(0.02)
+        return answer
 
     async def scale(self, request):
         write = msgspec.json.decode(await request.read(), type=ScaleWrite)

@@ -54,6 +54,14 @@ async def test_a_decision_arrives_under_a_lease():
         assert "dataplane_autoscaler_leading 1\n" in remote.registry_of_test.render()
 
 
+async def test_an_answer_in_several_pieces_is_read_to_its_end():
+    async with controlled() as control, scaling(control.url) as remote:
+        control.in_pieces = True
+        remote.put((want(3),))
+        await until(lambda: control.wants == [3])
+        assert control.lease == 1001, "once is enough"
+
+
 async def test_nothing_is_asked_of_the_control_plane_before_there_is_a_decision():
     async with controlled() as control, scaling(control.url):
         await asyncio.sleep(0.1)
