@@ -17,15 +17,20 @@ OLD = [f"old{i}" for i in range(20)]
 
 
 async def behind(log: EventLog, **more: object) -> Subscriber:
-    """A trigger that has room for nothing, and what it waits for. A second one tells when the first was offered it."""
+    """A trigger that has room for nothing, and what it waits for."""
     subscriber = await subscribe(log, settling(room=0, **more))
-    witness = await subscribe(log, settling("witness"))
-    for id in OLD:
-        await append(log, record(id))
-    await witness.until(len(OLD))
-    await witness.subscription.close()
+    await offer(log, OLD)
     await until(lambda: subscriber.subscription.lag().waiting >= len(OLD))
     return subscriber
+
+
+async def offer(log: EventLog, ids: list[str]) -> None:
+    """Append these. A second trigger tells when all triggers were offered them."""
+    witness = await subscribe(log, settling("witness"))
+    for id in ids:
+        await append(log, record(id))
+    await until(lambda: set(ids) <= set(witness.ids))
+    await witness.subscription.close()
 
 
 async def back(log: EventLog, subscriber: Subscriber, prefix: str = "new") -> list[str]:
@@ -36,6 +41,7 @@ async def back(log: EventLog, subscriber: Subscriber, prefix: str = "new") -> li
     before = len(subscriber.got)
     subscriber.fresh_capacity = 10
     subscriber.subscription.newest_first()
+    subscriber.subscription.more()
     appended: list[str] = []
     async with asyncio.timeout(WAIT_S):
         while len(subscriber.got) == before:
@@ -97,10 +103,8 @@ async def test_every_return_passes_by_what_waits_then(kit: Kit, log: EventLog) -
     subscriber = await behind(log)
     appended = await back(log, subscriber, "first")
     subscriber.fresh_capacity = 0
-    for i in range(10):
-        await append(log, record(f"middle{i}"))
+    await offer(log, [f"middle{i}" for i in range(10)])
     await until(lambda: subscriber.subscription.lag().waiting >= len(OLD) + 10)
-    await asyncio.sleep(kit.quiet_s)  # it was offered them, and had no room
     appended += await back(log, subscriber, "second")
     assert not any(id.startswith(("old", "middle")) for id in subscriber.ids)
     subscriber.capacity = 5

@@ -56,7 +56,7 @@ class Reader(Protocol):
 
 
 class Passed:
-    """wanted: set when the buffer is empty."""
+    """wanted: set when the buffer is empty. returned: its subscriber is, and what waits was not passed over yet."""
 
     def __init__(self, kafka_log: "KafkaLog", reader: Reader, discarded: Cell) -> None:
         self.buffer: deque[Chunk] = deque()
@@ -68,11 +68,11 @@ class Passed:
         self._tasks = Tasks(f"kafka-passed {reader.consumer.name}")
         self._reading = self._asking = False
         self._anew = False
-        self._returned = False
+        self.returned = False
 
     def over(self) -> None:
         """The subscriber is back: pass over what waits, as soon as the partitions are ours and the end is known."""
-        self._returned = True
+        self.returned = True
         self._ask_soon()
 
     def begin(self) -> None:
@@ -86,7 +86,7 @@ class Passed:
             self._tasks.spawn(self._run(), "read")
 
     def _ask_soon(self) -> None:
-        if self._returned and not self._asking and not self._reader.membership.stopped:
+        if self.returned and not self._asking and not self._reader.membership.stopped:
             self._asking = True
             self._tasks.spawn(self._ask(), "ask")
 
@@ -94,14 +94,14 @@ class Passed:
         """Others append too: where the log ends, only Kafka knows."""
         membership = self._reader.membership
         try:
-            while self._returned and not membership.stopped:
+            while self.returned and not membership.stopped:
                 numbers = list(membership.partitions)
                 try:
                     ends = (await self._cluster.edges(self._topic, numbers))[1] if numbers else {}
                 except StoreFault:
                     ends = {}
                 if not membership.stopped:
-                    self._returned = False
+                    self.returned = False
                     self._reader.leap(ends)
         finally:
             self._asking = False

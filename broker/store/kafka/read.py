@@ -271,7 +271,7 @@ class KafkaSubscription(Follower):
         if not self._buffer:
             return
         batch: list[Delivery] = []
-        behind = self._behind and not self._new_first
+        behind = self._behind and (self._passed.returned or not self._new_first)
         self._offer(self._buffer, self.consumer.room() if behind else self.consumer.fresh(), batch)
         if batch:
             self.consumer.deliver(batch)
