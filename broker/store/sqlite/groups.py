@@ -19,7 +19,7 @@ import functools
 import logging
 import sqlite3
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 from broker.store.contract import Done, LogSettings, Record
 from broker.store.fanout import Fanout
@@ -27,7 +27,8 @@ from broker.store.meters import StoreMeters
 from broker.store.place import Handed, Place
 from broker.store.schedule import Entry
 from broker.store.sqlite import faults
-from broker.store.sqlite.files import Appending, BrokerFile, Group, Held, LetterRow, TriggerRow, Written
+from broker.store.sqlite.files import Appending, BrokerFile, Group, Held, TriggerRow, Written
+from broker.store.sqlite.pending import Append, Pending
 from broker.store.sqlite.rows import Row, encode, seen_key
 from broker.store.sqlite.writing import Writer
 from broker.store.tail import Tail
@@ -46,31 +47,6 @@ LINGER_S = 0.005
 RETRY_S = 0.5  # after a group of settles that failed
 PROBE_S = 1.0  # between looks at a full disk
 IN_MEMORY = 250  # a record's objects beside its texts: tail bytes
-
-
-class _Append(NamedTuple):
-    records: Sequence[Record]
-    rows: Sequence[Row]
-    seen: Sequence[bytes]
-    size_bytes: int
-    done: Done
-    place: Place | None = None
-    handed: Handed | None = None
-
-
-class Pending:
-    """What must be written down beside records; the newest of each."""
-
-    __slots__ = ("damaged", "letters", "places", "rows")
-
-    def __init__(self) -> None:
-        self.places: dict[str, Place] = {}
-        self.rows: dict[tuple[str, int], Entry | None] = {}
-        self.letters: list[LetterRow] = []
-        self.damaged: list[tuple[int, str]] = []
-
-    def __len__(self) -> int:
-        return len(self.places) + len(self.rows) + len(self.letters) + len(self.damaged)
 
 
 class Groups:
@@ -109,7 +85,7 @@ class Groups:
         self._meters = meters
         self._broke = broke
         self._loop = asyncio.get_running_loop()
-        self._waiting: list[_Append] = []
+        self._waiting: list[Append] = []
         self.waiting_bytes = 0
         self._flushers: list[asyncio.Future[bool]] = []
         self._busy = self._starting = self._full = False
@@ -136,7 +112,7 @@ class Groups:
             self._loop.call_soon(done, fault)
             return
         seen = [seen_key(record.event.attributes) for record in batch] if self.settings.dedup_window_s else ()
-        self._waiting.append(_Append(batch, rows, seen, size, done, place, handed))
+        self._waiting.append(Append(batch, rows, seen, size, done, place, handed))
         self.waiting_bytes += size
         if not self._busy and not self._starting:
             self._starting = True
@@ -238,10 +214,10 @@ class Groups:
             functools.partial(self._write, group, tied), functools.partial(self._written, appends, pending, flushers)
         )
 
-    def _take(self) -> list[_Append]:
+    def _take(self) -> list[Append]:
         """Appends of the next group: what fits the quota. A settle that comes with a reply is made here."""
         waiting, self._waiting = self._waiting, []
-        taken: list[_Append] = []
+        taken: list[Append] = []
         records = size = 0
         quota = self.settings.quota_bytes
         for i, append in enumerate(waiting):
@@ -296,7 +272,7 @@ class Groups:
 
     def _written(
         self,
-        appends: list[_Append],
+        appends: list[Append],
         pending: Pending,
         flushers: list[asyncio.Future[bool]],
         told: tuple[Written | Exception, Exception | None] | Exception,
@@ -312,7 +288,7 @@ class Groups:
         else:
             noted = faults.full(outcome) and fault is None  # without the appends
             if not noted:
-                self._keep(pending)
+                self.pending.after(pending)
                 self._retry_at = self._loop.time() + RETRY_S
             self._refuse(appends, outcome)
             self._trouble(outcome)
@@ -321,7 +297,7 @@ class Groups:
             _tell(flushers, noted)
         self._next()
 
-    def _durable(self, appends: list[_Append], written: Written) -> None:
+    def _durable(self, appends: list[Append], written: Written) -> None:
         records: list[Record] = []
         sizes: list[int] = []
         for append, kept in zip(appends, written.kept, strict=True):
@@ -344,7 +320,7 @@ class Groups:
             self._fanout.feed(written.first, records)
             self.grew()
 
-    def _refuse(self, appends: list[_Append], error: Exception) -> None:
+    def _refuse(self, appends: list[Append], error: Exception) -> None:
         fault: StoreFault
         if faults.full(error):
             fault = StoreFull(f"broker {self._broker}: the disk is full")
@@ -356,15 +332,6 @@ class Groups:
                 append.place.unend(append.handed)
                 append.place.mark()
             append.done(fault)
-
-    def _keep(self, failed: Pending) -> None:
-        """What a failed group had to write down goes with the next one, unless something newer does."""
-        for key, place in failed.places.items():
-            self.pending.places.setdefault(key, place)
-            place.dirty = True
-        self.pending.rows = failed.rows | self.pending.rows
-        self.pending.letters = failed.letters + self.pending.letters
-        self.pending.damaged = (failed.damaged + self.pending.damaged)[-1000:]
 
     def _next(self) -> None:
         self._fanout.pause(len(self.pending) > OPS_MAX or self.broken)
