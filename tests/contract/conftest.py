@@ -3,17 +3,13 @@
 import pytest
 
 from broker.store.contract import EventLog, EventStore, LogSettings
-from tests.contract.eventstores import BROKER, KITS, Kit
+from tests.contract.eventstores import BROKER, KITS, Kit, prepared
 
 
 @pytest.fixture(params=KITS, ids=lambda kit: kit.__name__.lower())
 async def kit(request, tmp_path):
-    kit = request.param(tmp_path)
-    await kit.prepare()
-    yield kit
-    for store in kit.made:
-        await store.close()
-    await kit.clean()
+    async with prepared(request.param, tmp_path) as kit:
+        yield kit
 
 
 @pytest.fixture

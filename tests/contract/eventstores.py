@@ -6,6 +6,8 @@ A store is added by one line in KITS: a class that makes stores over the same da
 import os
 import time
 import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -142,3 +144,14 @@ class Kafka(Kit):
 
 
 KITS = [Memory, Sqlite, Redis, Kafka]
+
+
+@asynccontextmanager
+async def prepared(kind: type[Kit], folder: Path) -> AsyncIterator[Kit]:
+    """With an empty place for its data; afterwards its stores are closed and the data is gone."""
+    kit = kind(folder)
+    await kit.prepare()
+    yield kit
+    for store in kit.made:
+        await store.close()
+    await kit.clean()

@@ -8,7 +8,7 @@ import pytest
 
 from broker.store.contract import LogSettings, Record, Start
 from dataplane.wire.cloudevents import Event
-from tests.contract.eventstores import KITS, Kit
+from tests.contract.eventstores import KITS, Kit, prepared
 from tests.eventstore import append, settling, subscribe
 from tests.samples import MODES, SAMPLES, Sample, read_in, samples, write_out
 
@@ -39,12 +39,8 @@ def same(sample: Sample, way_in: str, way_out: str, attributes: dict[str, str], 
 
 @pytest.fixture(params=KITS, ids=lambda kit: kit.__name__.lower())
 async def kit(request, tmp_path):
-    kit = request.param(tmp_path)
-    await kit.prepare()
-    yield kit
-    for store in kit.made:
-        await store.close()
-    await kit.clean()
+    async with prepared(request.param, tmp_path) as kit:
+        yield kit
 
 
 async def test_it_comes_out_of_every_store_as_it_went_in(kit: Kit):
