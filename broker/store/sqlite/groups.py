@@ -1,12 +1,10 @@
 """What must be durable is gathered into groups: one transaction and one fsync for whoever waits.
 
-Path: log.py → [groups] → writing.py → back on the loop: done, tail, fanout.py.
+Path: log.py → [groups] → health.py, writing.py → back on the loop: done, tail, fanout.py.
 
 While the writer is busy, appends and settles of everybody wait; when it is free, all that wait are one transaction.
 Appends start a group in the same turn of the loop; settles alone wait LINGER_S for company. A group that fails has not
 happened: its appends are told, what it had of settles is kept and goes with the next one.
-
-States: full (the disk, until a probe fits), broken (the disk failed: read-only for good; the process should end).
 
 Bounds: WAITING_BYTES_MAX of appends; OPS_MAX of what could not be written down, then triggers that are behind pause.
 
@@ -16,7 +14,6 @@ Source: design/ecosystem.md §1.10; reliability.md BR-01…BR-08; docs/decisions
 
 import asyncio
 import functools
-import logging
 import sqlite3
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -28,14 +25,12 @@ from broker.store.place import Handed, Place
 from broker.store.schedule import Entry
 from broker.store.sqlite import faults
 from broker.store.sqlite.files import Appending, BrokerFile, Group, Held, TriggerRow, Written
+from broker.store.sqlite.health import Health
 from broker.store.sqlite.pending import Append, Pending
 from broker.store.sqlite.rows import Row, encode, seen_key
-from broker.store.sqlite.writing import Writer
 from broker.store.tail import Tail
 from dataplane.clock import Clock
 from dataplane.errors import StoreFault, StoreFull, StoreUnavailable
-
-log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -45,7 +40,6 @@ WAITING_BYTES_MAX = 64 * 1024 * 1024
 OPS_MAX = 20_000
 LINGER_S = 0.005
 RETRY_S = 0.5  # after a group of settles that failed
-PROBE_S = 1.0  # between looks at a full disk
 IN_MEMORY = 250  # a record's objects beside its texts: tail bytes
 
 
@@ -70,13 +64,12 @@ class Groups:
     ) -> None:
         self.held = held
         self.settings = settings
-        self.fault = ""  # why appends would fail now
-        self.closed = self.broken = False
         self.pending = Pending()
         self.letters: dict[str, list[int]] = {}
         self.more_room: Callable[[], None] = lambda: None
         self.grew: Callable[[], None] = lambda: None
-        self.writer = Writer(file, self._break)
+        self.health = Health(broker, file, self._broken, self._next)
+        self.writer = self.health.writer
         self._broker = broker
         self._file = file
         self._fanout = fanout
@@ -88,7 +81,7 @@ class Groups:
         self._waiting: list[Append] = []
         self.waiting_bytes = 0
         self._flushers: list[asyncio.Future[bool]] = []
-        self._busy = self._starting = self._full = False
+        self._busy = self._starting = False
         self._linger: asyncio.TimerHandle | None = None
         self._retry_at = 0.0
 
@@ -120,19 +113,14 @@ class Groups:
 
     def refusal(self) -> StoreFault | None:
         """Why nothing can be appended now."""
-        if self.closed:
-            return StoreUnavailable(f"broker {self._broker} is closed")
-        if self.broken:
-            return StoreUnavailable(self.fault)
-        if self._full:
-            return StoreFull(self.fault)
-        if self.waiting_bytes > WAITING_BYTES_MAX:
-            return StoreUnavailable(f"broker {self._broker}: {self.waiting_bytes} bytes wait for the disk")
-        return None
+        fault = self.health.refusal()
+        if fault is None and self.waiting_bytes > WAITING_BYTES_MAX:
+            fault = StoreUnavailable(f"broker {self._broker}: {self.waiting_bytes} bytes wait for the disk")
+        return fault
 
     async def flush(self) -> bool:
         """Returns when everything recorded so far is durable (True), or cannot become so now."""
-        if self.closed or self.broken:
+        if self.health.closed or self.health.broken:
             return False
         if not self._busy and not self._waiting and not len(self.pending):
             return True
@@ -151,7 +139,7 @@ class Groups:
 
     def alone(self, work: Callable[[], T], done: Callable[[T | Exception], None]) -> bool:
         """Run `work` on the writer while no group does; groups wait for it. False: a group runs, nothing was done."""
-        if self._busy or self.broken or self.closed:
+        if self._busy or self.health.broken or self.health.closed:
             return False
         self._busy = True
 
@@ -165,12 +153,12 @@ class Groups:
 
     async def close(self) -> None:
         """Write what waits, then let go of the file."""
-        if not self.broken:
+        if not self.health.broken:
             await self.flush()
         await self.end()
 
     async def end(self) -> None:
-        self.closed = True
+        self.health.closed = True
         for append in self._waiting:
             append.done(StoreUnavailable(f"broker {self._broker} is closed"))
         self._waiting.clear()
@@ -186,7 +174,7 @@ class Groups:
         if self._linger is not None:  # also one that has just fired: when the writer is busy, `_next` sets another
             self._linger.cancel()
             self._linger = None
-        if self._busy or self.closed or self.broken:
+        if self._busy or self.health.closed or self.health.broken:
             return
         appends = self._take()
         pending, self.pending = self.pending, Pending()
@@ -284,16 +272,16 @@ class Groups:
             self._durable(appends, outcome)
             _tell(flushers, True)
             if fault is not None:
-                self._trouble(fault)
+                self.health.trouble(fault)
         else:
             noted = faults.full(outcome) and fault is None  # without the appends
             if not noted:
                 self.pending.after(pending)
                 self._retry_at = self._loop.time() + RETRY_S
             self._refuse(appends, outcome)
-            self._trouble(outcome)
+            self.health.trouble(outcome)
             if fault is not None:
-                self._trouble(fault)
+                self.health.trouble(fault)
             _tell(flushers, noted)
         self._next()
 
@@ -334,8 +322,8 @@ class Groups:
             append.done(fault)
 
     def _next(self) -> None:
-        self._fanout.pause(len(self.pending) > OPS_MAX or self.broken)
-        if self.broken:
+        self._fanout.pause(len(self.pending) > OPS_MAX or self.health.broken)
+        if self.health.broken:
             _tell(self._flushers, False)
             self._flushers = []
             return
@@ -348,52 +336,16 @@ class Groups:
         """There is something to write down, with company or after LINGER_S."""
         if len(self.pending) > OPS_MAX:
             self._fanout.pause(True)
-        if not self._busy and not self._starting and self._linger is None and not self.closed:
+        if not self._busy and not self._starting and self._linger is None and not self.health.closed:
             wait = max(LINGER_S, self._retry_at - self._loop.time())
             self._linger = self._loop.call_later(wait, self._start)
 
-    # ---- trouble ----
-
-    def _trouble(self, error: Exception) -> None:
-        if faults.full(error):
-            if not self._full:
-                self._full = True
-                self.fault = f"broker {self._broker}: the disk is full"
-                log.error("store_full broker=%s path=%s", self._broker, self._file.path)
-                self._loop.call_later(PROBE_S, self._probe)
-        elif faults.fatal(error):
-            self._break(error)
-        elif faults.locked(error):
-            log.warning("store_locked broker=%s path=%s", self._broker, self._file.path)
-        else:
-            log.error("store_write_failed broker=%s path=%s", self._broker, self._file.path, exc_info=error)
-
-    def _break(self, error: Exception) -> None:
-        if self.broken:
-            return
-        self.broken = True
-        self.fault = f"broker {self._broker}: {self._file.path}: {error}"
-        log.critical("store_broken broker=%s path=%s", self._broker, self._file.path, exc_info=error)
+    def _broken(self, fault: str) -> None:
         for append in self._waiting:
-            append.done(StoreUnavailable(self.fault))
+            append.done(StoreUnavailable(fault))
         self._waiting.clear()
         self.waiting_bytes = 0
-        self._broke(self.fault)
-
-    def _probe(self) -> None:
-        if self.closed or self.broken:
-            return
-
-        def done(fits: bool | Exception) -> None:
-            if fits is True:
-                self._full = False
-                self.fault = ""
-                log.info("store_has_space broker=%s", self._broker)
-                self._next()
-            elif not self.closed:
-                self._loop.call_later(PROBE_S, self._probe)
-
-        self.writer.put(self._file.has_space, done)
+        self._broke(fault)
 
 
 def _tell(flushers: Sequence[asyncio.Future[bool]], durable: bool) -> None:

@@ -75,7 +75,7 @@ class SqliteLog:
     @property
     def fault(self) -> str:
         """Why appends would fail now; "" when they would not."""
-        return self._groups.fault
+        return self._groups.health.fault
 
     # ---- EventLog ----
 
@@ -151,7 +151,7 @@ class SqliteLog:
 
     async def close(self) -> None:
         """Write what waits, then let go of the file."""
-        if self._groups.closed:
+        if self._groups.health.closed:
             return
         for place in list(self._fanout.places.values()):
             await place.close()
@@ -160,7 +160,7 @@ class SqliteLog:
 
     async def kill(self) -> None:
         """What the end of the process does: whatever waits is not written. For tests."""
-        self._groups.closed = True
+        self._groups.health.closed = True
         await self._release()
         await self._groups.end()
 
@@ -204,7 +204,7 @@ class SqliteLog:
     def _bound(self, place: Place, kept: Kept, which: int, bound: int) -> None:
         """The oldest letters beyond the bound go."""
         counts = self._letters.get(place.key)
-        if counts is None or counts[which] <= bound or self._groups.closed:
+        if counts is None or counts[which] <= bound or self._groups.health.closed:
             return
         beyond = counts[which] - bound
         counts[which] = bound
@@ -334,7 +334,7 @@ class SqliteLog:
     # ---- own ----
 
     def _check(self) -> None:
-        if self._groups.closed or self._groups.broken:
+        if self._groups.health.closed or self._groups.health.broken:
             raise StoreUnavailable(self.fault or f"broker {self.broker} is closed")
 
     async def _order(self, work: Callable[[], T]) -> T:

@@ -58,7 +58,7 @@ class Retention:
             if self._timer.when() <= at:
                 return
             self._timer.cancel()
-        if not self._groups.closed:
+        if not self._groups.health.closed:
             self._timer = self._loop.call_at(at, self._retain)
 
     def close(self) -> None:
@@ -68,7 +68,7 @@ class Retention:
     def _retain(self) -> None:
         self._timer = None
         groups, settings = self._groups, self._groups.settings
-        if groups.closed or groups.broken:
+        if groups.health.closed or groups.health.broken:
             return
         self._sweep()
         old = self._clock.wall() - settings.retention_s if settings.retention_s else -math.inf
