@@ -86,6 +86,6 @@ SECTIONS: Mapping[str, type[msgspec.Struct]] = {
 }
 
 
-def loaded(flags: Mapping[str, object] | None = None) -> Loaded:
-    """Flags over environment over files over defaults. Raises ConfigFault with every mistake."""
-    return load(SECTIONS, flags=flags, files=config_files(os.environ, Path.cwd()))
+def loaded(flags: Mapping[str, object] | None = None, sets: Mapping[str, str] | None = None) -> Loaded:
+    """`--set` over flags over environment over files over defaults. Raises ConfigFault with every mistake."""
+    return load(SECTIONS, flags=flags, sets=sets, files=config_files(os.environ, Path.cwd()))

@@ -52,7 +52,7 @@ def run(
     "auto" is text.
     """
     try:
-        settings = loaded({**flags, **parsed_sets(sets)})
+        settings = loaded(flags, parsed_sets(sets))
     except ConfigFault as error:
         raise Failure(str(error)) from None
     registry = Registry()
@@ -83,9 +83,9 @@ async def _composed(root: Root, settings: Loaded, registry: Registry, life: Life
     gc.set_threshold(700, 10, 1_000)
 
 
-def parsed_sets(sets: tuple[str, ...]) -> dict[str, object]:
+def parsed_sets(sets: tuple[str, ...]) -> dict[str, str]:
     """`--set gateway.idle_timeout_s=30` → flags."""
-    out: dict[str, object] = {}
+    out: dict[str, str] = {}
     for one in sets:
         key, equals, value = one.partition("=")
         if not equals or "." not in key:

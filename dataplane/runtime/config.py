@@ -60,7 +60,7 @@ class Field(NamedTuple):
 
 
 class Value(NamedTuple):
-    """One value in force and its origin: `flag --x`, `env DATAPLANE_…`, `file PATH` or `default`."""
+    """One value in force and its origin: `flag --x`, `flag --set X`, `env DATAPLANE_…`, `file PATH` or `default`."""
 
     section: str
     name: str
@@ -113,13 +113,15 @@ def load(
     sections: Mapping[str, type[msgspec.Struct]],
     *,
     flags: Mapping[str, object] | None = None,
+    sets: Mapping[str, str] | None = None,
     environ: Mapping[str, str] | None = None,
     files: Sequence[Path] = (),
 ) -> Loaded:
     """Put the settings together.
 
-    flags: `section.name` → value as text or typed; None means "not given". files: the strongest first; missing ones
-    are skipped. Variables: DATAPLANE_<SECTION>_<FIELD>; those of no known section are left alone.
+    flags: `section.name` → value as text or typed; None means "not given". sets: the same of `--set`, which wins.
+    files: the strongest first; missing ones are skipped.
+    Variables: DATAPLANE_<SECTION>_<FIELD>; those of no known section are left alone.
 
     Raises:
         ConfigFault: with every mistake, one a line.
@@ -128,7 +130,8 @@ def load(
     known = {f"{f.section}.{f.name}": f for f in declared}
     mistakes: list[str] = []
     layers: list[dict[str, tuple[object, str, bool]]] = [
-        _from_flags(flags or {}, known, mistakes),
+        _from_flags(sets or {}, known, mistakes, "flag --set {key}"),
+        _from_flags(flags or {}, known, mistakes, "flag --{name}"),
         _from_environment(os.environ if environ is None else environ, sections, known, mistakes),
         *(_from_file(path, sections, known, mistakes) for path in files),
     ]
@@ -151,15 +154,15 @@ def load(
 
 
 def _from_flags(
-    flags: Mapping[str, object], known: Mapping[str, Field], mistakes: list[str]
+    flags: Mapping[str, object], known: Mapping[str, Field], mistakes: list[str], origin: str
 ) -> dict[str, tuple[object, str, bool]]:
     out: dict[str, tuple[object, str, bool]] = {}
     for key, value in flags.items():
-        origin = f"flag --{key.partition('.')[2].replace('_', '-')}"
+        where = origin.format(key=key, name=key.partition(".")[2].replace("_", "-"))
         if key not in known:
-            mistakes.append(f"flag --set {key}: {_unknown(key, known)}")
+            mistakes.append(f"{where}: {_unknown(key, known)}")
         elif value is not None:
-            out[key] = (value, origin, isinstance(value, str))
+            out[key] = (value, where, isinstance(value, str))
     return out
 
 

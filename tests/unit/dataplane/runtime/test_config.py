@@ -46,6 +46,18 @@ def test_a_flag_beats_the_environment_beats_the_file_beats_the_default(tmp_path:
     assert _origin(loaded, "mode") == "default"
 
 
+def test_set_beats_a_flag_of_its_own_and_both_are_named_as_they_were_written() -> None:
+    loaded = load(SECTIONS, flags={"gateway.backlog": "1"}, sets={"gateway.backlog": "2"}, environ={})
+    assert (loaded.section("gateway", Gateway).backlog, _origin(loaded, "backlog")) == (2, "flag --set gateway.backlog")
+    with pytest.raises(ConfigFault) as found:
+        load(SECTIONS, flags={"gateway.backlog": "x"}, sets={"gateway.mode": "x", "gateway.none": "x"}, environ={})
+    assert [line.split(": ")[0] for line in str(found.value).splitlines()] == [
+        "flag --set gateway.none",
+        "flag --backlog",
+        "flag --set gateway.mode",
+    ]
+
+
 def test_the_nearer_file_beats_the_farther_one(tmp_path: Path) -> None:
     near, far = _file(tmp_path, "gateway: {backlog: 1}", "a.yaml"), _file(tmp_path, "gateway: {backlog: 2}", "b.yaml")
     assert load(SECTIONS, environ={}, files=[near, far]).section("gateway", Gateway).backlog == 1
