@@ -92,6 +92,7 @@ def cli(data: str | None) -> None:
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
+    _open_what_is_closed()
     try:
         code = cli.main(args=args, prog_name="dataplane", standalone_mode=False)
         sys.stdout.flush()
@@ -104,3 +105,13 @@ def main(args: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     return code if isinstance(code, int) else 0
+
+
+def _open_what_is_closed() -> None:
+    """A parent may have closed one of 0 to 2: the next socket would get its number, and whoever prints write to it."""
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free, which is this one
+            setattr(sys, name, open(number, mode))  # noqa: SIM115 (for as long as the process lives)
