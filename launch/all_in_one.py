@@ -40,6 +40,7 @@ from dataplane.resources.scaling import Decision, ScaleWrite
 from dataplane.runtime.admin import Admin, Check, health_routes, split_address
 from dataplane.telemetry.logs import Redacted
 from launch import instance
+from launch.addresses import must_be_free
 from launch.datapath import Datapath, Holding
 from launch.eventing import Eventing, place_of, reached_at
 from launch.first_files import apply_files, create_namespaces, settled
@@ -74,6 +75,7 @@ async def up(ground: Ground, options: UpOptions) -> None:
 
     lock = Lock(options.data)
     life.on_stop("lock", _sync(lock.release))
+    must_be_free({f"--{name}": getattr(settings, name) for name in ("http", "api", "admin", "local", "events")})
     token = instance.token(options.data)
     store = _store(settings, options.data)
     life.on_stop("store", store.close)
@@ -145,6 +147,7 @@ async def up(ground: Ground, options: UpOptions) -> None:
         data=options.data,
         report=control.brokers.report,
     )
+    life.on_stop("eventing", eventing.close, within_s=120.0)  # of a start that fails; else it drains before the gateway
     control.publisher.subscribe(eventing.apply)
 
     # --- API ---

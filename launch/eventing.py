@@ -58,6 +58,7 @@ class Eventing:
     ) -> None:
         """half: other processes do the rest of the work, so brokers that one process keeps for itself are not here."""
         self._half = half
+        self._closed = False
         self._ground, self._settings, self._data = ground, settings, data
         loop = asyncio.get_running_loop()
         self.engine = Engine(
@@ -101,7 +102,10 @@ class Eventing:
         return await self._ingress.listen(host, port)
 
     async def close(self) -> None:
-        """Accept nothing more, deliver what is in flight, make it durable."""
+        """Accept nothing more, deliver what is in flight, make it durable. A second time: nothing."""
+        if self._closed:
+            return
+        self._closed = True
         await self._ingress.drain()
         await self.inspect.close()
         await self.service.drain()

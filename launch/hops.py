@@ -27,6 +27,7 @@ from dataplane.runtime.snapshotfile import FileWatcher
 from dataplane.runtime.watch import Follower, OnChange
 from dataplane.telemetry.logs import Redacted
 from dataplane.wire.stats import Stat
+from launch.addresses import must_be_free
 from launch.instance import Lock
 from launch.startup import Ground
 
@@ -171,6 +172,9 @@ async def gateway(ground: Ground, options: GatewayOptions) -> None:
     from launch.datapath import Datapath, Holding
 
     life = ground.life
+    must_be_free(
+        {"--http": "" if options.reuse_port else options.http, "--local": options.local, "--admin": options.admin}
+    )
     if options.lifeline >= 0:
         hold_on(ground, options.lifeline)
     tasks = Tasks("gateway")
@@ -213,6 +217,7 @@ async def activator(ground: Ground, options: ActivatorOptions) -> None:
     from launch.datapath import Holding
 
     life = ground.life
+    must_be_free({"--http": options.http, "--admin": options.admin})
     tasks = Tasks("activator")
     life.on_stop("tasks", tasks.close)
     link = Link(ground, options.source, tasks)
@@ -275,6 +280,7 @@ async def broker(ground: Ground, options: BrokerOptions) -> None:
             f"--role {options.role}: the {settings.store} store belongs to one process; "
             "halves need --set broker.store=redis or kafka"
         )
+    must_be_free({"--http": options.http if options.role != "dispatcher" else "", "--admin": options.admin})
     feed = Feed(ground, options.source, tasks)
     eventing = Eventing(
         ground,
@@ -284,6 +290,7 @@ async def broker(ground: Ground, options: BrokerOptions) -> None:
         dispatch=options.role != "ingress",
         half=options.role != "all",
     )
+    life.on_stop("eventing", eventing.close, within_s=120.0)  # of a start that fails; else it drains first of all
     await feed.start(eventing.apply)
     checks: dict[str, Check] = {
         "snapshot": feed.not_ready,
@@ -310,8 +317,10 @@ async def autoscaler(ground: Ground, token: Redacted, admin_address: str) -> Non
     from autoscaler.service import Service
     from autoscaler.settings import Settings
 
+    settings = ground.settings.section("autoscaler", Settings)
+    must_be_free({"--listen": settings.listen, "--admin": admin_address})
     service = Service(
-        settings=ground.settings.section("autoscaler", Settings),
+        settings=settings,
         token=token,
         loop=asyncio.get_running_loop(),
         clock=ground.clock,

@@ -58,7 +58,7 @@ def test_sighup_reads_the_file_again(start: Callable[..., Any], pod: Callable[[s
     [
         ((), 2, "--control URL or --snapshot FILE"),
         (("--snapshot", "none.yaml", "--http", "127.0.0.1:0"), 1, "error: none.yaml: No such file or directory"),
-        (("--snapshot", "x", "--http", "nowhere"), 1, "No such file"),
+        (("--snapshot", "x", "--http", "nowhere"), 1, "--http: address 'nowhere': expected HOST:PORT"),
         (("--snapshot", "x", "--set", "gateway.idle=3"), 1, 'did you mean "gateway.idle_timeout_s"'),
         (("--control", "http://127.0.0.1:9", "--token-file", "none"), 1, "--token-file none: No such file"),
     ],

@@ -120,6 +120,50 @@ def test_a_second_up_on_the_same_directory_is_refused_with_the_pid(up: Up, datap
     assert done.stdout == ""
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_port_that_is_taken_ends_the_start_before_anything_is_applied(
+    up: Up, dataplane: Up, tmp_path: Path, workers: int
+) -> None:
+    first = up("--workers", str(workers))
+    taken = f"127.0.0.1:{first.port('http')}"
+    again = ("--http", taken, "--api", "127.0.0.1:0", "--workers", str(workers), "--data", "other")
+    done = dataplane("up", *again, "-f", manifest(tmp_path))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert [line.split(";")[0] for line in done.stderr.splitlines()] == [
+        f"error: --http {taken}: the address is in use by another process"
+    ]
+    assert not (tmp_path / "other" / "state.db").exists()
+
+
+def test_a_start_that_fails_leaves_no_task(up: Up, dataplane: Up, tmp_path: Path) -> None:
+    (tmp_path / "broker.yaml").write_text(
+        "apiVersion: eventing.knative.dev/v1\nkind: Broker\nmetadata: {name: default}\n"
+    )
+    assert up("-f", str(tmp_path / "broker.yaml")).stop() == 0
+    (tmp_path / "bad.yaml").write_text("kind: Brokr\n")
+    done = dataplane("up", "--http", "127.0.0.1:0", "--api", "127.0.0.1:0", "-f", "bad.yaml")
+    assert done.returncode == 1
+    assert "bad.yaml" in done.stderr
+    assert "tasks_left" not in done.stderr
+
+
+def test_up_serves_and_ends_without_any_standard_stream(environ: dict[str, str], tmp_path: Path) -> None:
+    environ["DATAPLANE_DATA"] = str(tmp_path / "data")
+    command = [sys.executable, "-m", "launch", "up", "--http", "127.0.0.1:0", "--api", "127.0.0.1:0"]
+    program = subprocess.Popen(["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *command], env=environ, cwd=tmp_path)
+    try:
+        deadline = time.monotonic() + 30
+        while not (tmp_path / "data" / "instance.json").exists():
+            assert program.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        program.terminate()
+        assert program.wait(30) == 0
+    finally:
+        program.kill()
+        program.wait()
+
+
 def test_three_mistakes_are_three_errors_with_places_and_nothing_starts(dataplane: Up, tmp_path: Path) -> None:
     (tmp_path / "bad.yaml").write_text(
         """apiVersion: serving.knative.dev/v1
