@@ -133,6 +133,14 @@ def test_with_too_many_scheduled_nothing_new_is_taken():
     assert (made.room(2.0), made.fresh(2.0)) == (5, 0)
 
 
+def test_with_too_many_scheduled_it_says_when_the_next_of_them_is_due():
+    made = window(scheduled_max=2, held_max=100)
+    made.give_back(3.0)
+    made.give_back(1.5)
+    assert made.room(1.0) == 0
+    assert made.wake_at == 1.5
+
+
 def test_out_of_tokens_it_says_when_to_look_again():
     made = window(rate_per_s=10.0, in_flight_max=100)
     made.add(Item(1, "", 1), "")
