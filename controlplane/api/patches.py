@@ -21,6 +21,7 @@ Body = dict[str, Any]
 
 OPERATIONS_MAX = 10_000  # of one JSON patch, as in kube-apiserver
 COPIED_BYTES_MAX = 3 * 1024 * 1024
+WHERE_MAX = 200  # characters of an operation that are said back
 
 _MERGE_KEYS = {
     "containers": "name",
@@ -59,6 +60,7 @@ def json(present: Body, operations: Any) -> Body:
         raise ApiError(413, "RequestEntityTooLarge", f"a JSON patch has at most {OPERATIONS_MAX} operations")
     result: Any = present
     copied_bytes = 0
+    operation: Any = {}
     try:
         for operation in operations:
             if operation.get("op") == "copy":  # a few dozen copies of the whole into itself would fill the memory
@@ -70,13 +72,20 @@ def json(present: Body, operations: Any) -> Body:
     except jsonpatch.InvalidJsonPatch as error:
         raise bad_request(f"this is not a JSON patch: {error}") from error
     except (jsonpatch.JsonPatchException, jsonpointer.JsonPointerException, TypeError, KeyError, IndexError) as error:
-        # The last three: the library walks into scalars.
-        why = str(error) or type(error).__name__
+        # The last three: the library walks into scalars. Its words hold what is there, and a Secret may be there.
+        tested = isinstance(error, jsonpatch.JsonPatchTestFailed)
+        why = f"{_where(operation)}: {'another value is there' if tested else 'the object has no such place'}"
         message = f"the server rejected our request due to an error in our request: {why}"
         raise ApiError(422, "Invalid", message, {}) from error
     if not isinstance(result, dict):
         raise bad_request("the patch leaves no object")
     return result
+
+
+def _where(operation: Body) -> str:
+    """`replace /spec/x`, as far as it is one."""
+    words = [operation[key] for key in ("op", "from", "path") if isinstance(operation.get(key), str)]
+    return " ".join(words)[:WHERE_MAX]
 
 
 def strategic(present: Any, patch: Any) -> Any:

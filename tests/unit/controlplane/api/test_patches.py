@@ -78,6 +78,22 @@ def test_json_patches_that_do_not_apply(operations: Any, code: int) -> None:
     assert error.value.code == code
 
 
+@pytest.mark.parametrize(
+    ("operation", "why"),
+    [
+        ({"op": "replace", "path": "/data/nope", "value": 1}, "replace /data/nope: the object has no such place"),
+        ({"op": "copy", "from": "/nope", "path": "/a"}, "copy /nope /a: the object has no such place"),
+        ({"op": "test", "path": "/data/key", "value": 2}, "test /data/key: another value is there"),
+        ({"op": "add", "path": "/data/key/deeper", "value": 2}, "add /data/key/deeper: the object has no such place"),
+    ],
+)
+def test_what_does_not_apply_is_named_without_what_is_there(operation: Any, why: str) -> None:
+    with pytest.raises(ApiError) as error:
+        patches.json({"data": {"key": "a secret"}}, [operation])
+    assert error.value.message.endswith(why)
+    assert "a secret" not in error.value.message
+
+
 def test_a_json_patch_cannot_double_itself_into_all_memory() -> None:
     bomb = [{"op": "copy", "from": "/a", "path": f"/a/{n}"} for n in range(60)]
     with pytest.raises(ApiError) as error:
