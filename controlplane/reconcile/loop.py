@@ -54,6 +54,10 @@ class _Item(NamedTuple):
     controller: str
     key: Key
 
+    @property
+    def name(self) -> str:
+        return f"{self.key.namespace}/{self.key.name}" if self.key.namespace else self.key.name
+
 
 class ControlLoop:
     """`open` reads and watches the store. Everything else happens by itself."""
@@ -247,7 +251,7 @@ class ControlLoop:
             outcome = self._by_name[item.controller].reconcile(item.key, self._view, now)
             writes = self._prepared(outcome, now)
         except Exception:  # root of one reconcile: a bug about one object must not stop the others
-            log.exception("reconcile_failed controller=%s key=%s", item.controller, item.key)
+            log.exception("reconcile_failed controller=%s name=%s", item.controller, item.name)
             self._retry(item)
             return
         if writes:
@@ -273,9 +277,9 @@ class ControlLoop:
             await self._store.commit(writes)
             done = True
         except Conflict as lost:
-            log.debug("reconcile_conflict controller=%s key=%s on=%s", item.controller, item.key, lost.key)
+            log.debug("reconcile_conflict controller=%s name=%s on=%s", item.controller, item.name, lost.key)
         except StoreFailed as failed:
-            log.warning("reconcile_store_failed controller=%s key=%s reason=%s", item.controller, item.key, failed)
+            log.warning("reconcile_store_failed controller=%s name=%s reason=%s", item.controller, item.name, failed)
         finally:
             self._running.discard(item)
             again = item in self._again

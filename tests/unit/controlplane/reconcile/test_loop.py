@@ -286,7 +286,7 @@ def test_a_bug_about_one_object_does_not_stop_the_others(world, run, monkeypatch
         assert world.state(Service, "fine") == ("True", "")
 
     run(body)
-    assert "reconcile_failed controller=labeler" in caplog.text
+    assert "reconcile_failed controller=labeler name=default/poison" in caplog.text
 
 
 def test_events_are_recorded_once_and_counted(world, run):
