@@ -330,9 +330,12 @@ def _told(fact: "Object") -> str:
 
 
 def _why(letter: "Object") -> str:
-    code = f"HTTP {letter['code']} " if letter["code"] else ""
+    code = f"HTTP {letter['code']}" if letter["code"] else ""
+    message = letter["message"] or letter["dest"]
+    if code and message == f"answered {letter['code']}":
+        message = ""  # the code said it
     answer = f": {_short(letter['answer'])}" if letter["answer"] else ""
-    return _plain(f"{letter['reason']}: {code}{letter['message'] or letter['dest']}{answer}".strip())
+    return _plain(f"{letter['reason']}: {' '.join(filter(None, (code, message)))}{answer}".strip())
 
 
 def _short(text: str) -> str:

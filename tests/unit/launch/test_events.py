@@ -14,6 +14,11 @@ def test_why_a_letter_was_given_up_is_one_short_line_whatever_was_answered() -> 
     assert long.endswith("y…") and len(long) < ANSWER_MAX + 40
 
 
+def test_an_answer_that_was_only_a_status_is_said_once() -> None:
+    letter = _letter("an order has a total") | {"code": 400, "reason": "rejected", "message": "answered 400"}
+    assert _why(letter) == "rejected: HTTP 400: an order has a total"
+
+
 @pytest.mark.parametrize("word", ["broker/", "trigger/a/b", "/a", "", "broker/a"])
 def test_what_names_no_trigger_is_told_how_one_is_named(word: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["events", "parked", word]) == 2
