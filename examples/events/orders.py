@@ -28,7 +28,7 @@ class Subscriber(BaseHTTPRequestHandler):
         if "total" not in order:
             self.answer(400, b"an order has a total")  # 4xx: it will never be right, do not send it again
             return
-        invoice = json.dumps({"order": self.headers.get("ce-subject"), "due": order["total"] * 1.2}).encode()
+        invoice = json.dumps({"order": self.headers.get("ce-subject"), "due": round(order["total"] * 1.2, 2)}).encode()
         attributes = {
             "specversion": "1.0",
             "id": str(uuid.uuid4()),

@@ -4,6 +4,9 @@ import asyncio
 import hashlib
 import hmac
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 import websockets
@@ -110,6 +113,20 @@ async def test_a_websocket_is_echoed_from_zero(start):
             await socket.send(message)
             assert await socket.recv() == message
     await asyncio.to_thread(up.stop)
+
+
+def test_the_client_of_the_websocket_example_talks_to_it_as_its_page_says(start):
+    up = start("-f", str(EXAMPLES / "websocket"))
+    up.ready("ksvc/echo")
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / "websocket" / "talk.py"), "hello", "again"],
+        env={**os.environ, "PORT": str(up.port)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.stdout, done.stderr) == ("hello\nagain\n", "")
 
 
 def test_every_example_passes_a_server_side_dry_run(start):

@@ -26,7 +26,7 @@ def test_an_order_wakes_billing_and_its_invoice_is_booked(start):
         "order and invoice are booked",
     )
     assert '{"total":12}' in str(books)
-    assert '{"order": "42", "due": 14.399999999999999}' in str(books)
+    assert '{"order": "42", "due": 14.4}' in str(books)
 
 
 def test_an_order_that_billing_refuses_is_parked_and_can_be_driven_again(start):
