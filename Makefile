@@ -78,6 +78,7 @@ check: $(DEV)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/mypy examples/embed/*.py
 	$(BIN)/lint-imports
 	$(BIN)/python tools/map.py --check
 	$(BIN)/python tools/settings.py --check

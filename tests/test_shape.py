@@ -28,6 +28,11 @@ def test_every_file_begins_with_a_sentence_for_the_map(path):
     assert len(" ".join(first.split())) <= 160, f"the first sentence is a paragraph: {first}"
 
 
+@pytest.mark.parametrize("package", PACKAGES)
+def test_programs_that_embed_a_package_see_its_types(package):
+    assert (ROOT / package / "py.typed").exists()
+
+
 def test_no_file_is_two():
     long = {str(path.relative_to(ROOT)): count for path in SOURCES if (count := lines(path)) > FILE_LINES_MAX}
     assert not long

@@ -4,6 +4,8 @@ python3 shop.py LISTEN_PORT STABLE CANARY     # e.g. 8080 127.0.0.1:9001 127.0.0
 """
 
 import asyncio
+import contextlib
+import os
 import sys
 
 from activator.admission import Activator
@@ -25,18 +27,27 @@ def view(generation: int, stable: str, canary: str, share: int) -> Snapshot:
 
 
 async def main(port: int, stable: str, canary: str) -> None:
-    engine = Engine(loop=asyncio.get_running_loop(), registry=Registry())
+    loop, enter = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(0, lambda: enter.set() if os.read(0, 1000) else loop.remove_reader(0))
+    engine = Engine(loop=loop, registry=Registry())
     activator = Activator(engine=engine, settings=HoldSettings())
     gateway = Gateway(engine=engine, admission=activator, settings=GatewaySettings())
     host, port = await gateway.listen("127.0.0.1", port)
     print(f"listening on http://{host}:{port}", flush=True)
-    for generation, share in enumerate((0, 10, 50, 100)):  # each one takes effect with the next request
-        for part in (activator, gateway):
-            part.apply(view(generation, stable, canary, share))
-        print(f"canary gets {share} %", flush=True)
-        await asyncio.to_thread(sys.stdin.readline)  # Enter: the next step
-    await gateway.drain()
+    try:
+        for generation, share in enumerate((0, 10, 50, 100)):  # each one takes effect with the next request
+            for part in (activator, gateway):
+                part.apply(view(generation, stable, canary, share))
+            print(f"canary gets {share} %", flush=True)
+            await enter.wait()  # for the next step
+            enter.clear()
+    finally:
+        await gateway.drain()
+        await engine.close()
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1]), *sys.argv[2:4]))
+    if len(sys.argv) != 4:
+        sys.exit(__doc__)
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(main(int(sys.argv[1]), *sys.argv[2:4]))

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import sys
 from collections import Counter
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 from tests.eventload import History, Producer, Subscriber
 
 ROOT = Path(__file__).resolve().parents[2]
+STRICT = ("-X", "dev", "-W", "error")
 
 
 async def test_the_example_moves_traffic_with_every_snapshot():
@@ -42,6 +44,29 @@ async def test_the_example_moves_traffic_with_every_snapshot():
     assert 10 <= found[1][b"canary"] <= 80
     assert 130 <= found[2][b"canary"] <= 270
     assert found[3] == {b"canary": 400}
+
+
+async def test_the_example_of_a_gateway_ends_with_ctrl_c_while_it_waits_for_enter():
+    command = [sys.executable, *STRICT, str(ROOT / "examples" / "embed" / "shop.py"), "0", "127.0.0.1:9", "127.0.0.1:9"]
+    program = await asyncio.create_subprocess_exec(
+        *command,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+    assert program.stdout is not None
+    assert program.stderr is not None
+    try:
+        async with asyncio.timeout(30):
+            await program.stdout.readuntil(b"canary gets 0 %\n")
+            program.send_signal(signal.SIGINT)
+            assert await program.stderr.read() == b""
+            assert await program.wait() == 0
+    finally:
+        if program.returncode is None:
+            program.kill()
+            await program.wait()
 
 
 async def named(name: bytes) -> asyncio.Server:
@@ -81,13 +106,13 @@ async def test_the_example_of_a_broker_delivers_what_it_accepted(tmp_path: Path)
     await subscriber.start()
     example = str(ROOT / "examples" / "embed" / "events.py")
     program = await asyncio.create_subprocess_exec(
-        sys.executable, example, "0", str(tmp_path / "events"), f"{subscriber.address}/bill",
-        stdin=asyncio.subprocess.PIPE,
+        sys.executable, *STRICT, example, "0", str(tmp_path / "events"), f"{subscriber.address}/bill",
         stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
     )  # fmt: skip
     assert program.stdout is not None
-    assert program.stdin is not None
+    assert program.stderr is not None
     try:
         async with asyncio.timeout(30):
             url = (await program.stdout.readline()).split()[-1].decode()
@@ -97,7 +122,16 @@ async def test_the_example_of_a_broker_delivers_what_it_accepted(tmp_path: Path)
             await producer.stop()
             while history.missing("bill"):
                 await asyncio.sleep(0.02)
-            program.stdin.write(b"\n")
+            second = await asyncio.create_subprocess_exec(
+                sys.executable, example, "0", str(tmp_path / "events"), f"{subscriber.address}/bill",
+                stderr=asyncio.subprocess.PIPE,
+                env=os.environ | {"PYTHONPATH": str(ROOT)},
+            )  # fmt: skip
+            said = (await second.communicate())[1].decode()
+            assert "in use by another process" in said
+            assert said.endswith("shop/main is not ready; the line above says why\n")
+            program.send_signal(signal.SIGINT)
+            assert await program.stderr.read() == b""
             assert await program.wait() == 0
     finally:
         if program.returncode is None:
