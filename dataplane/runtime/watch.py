@@ -161,7 +161,7 @@ class Follower:
                     await self._session(session)
                 except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
                     self._meters.errors.v += 1
-                    log.warning("snapshot_source_lost url=%s error=%s", self._url, error or type(error).__name__)
+                    log.warning("snapshot_source_lost url=%s error=%s", self._url, _why(error))
                 finally:
                     self._connected = False
                 if self._snapshot is None and self._cache is not None:
@@ -338,3 +338,13 @@ def _reused(old: dict[str, V], new: dict[str, V]) -> dict[str, V]:
     return {
         key: before if (before := old.get(key)) == value and before is not None else value for key, value in new.items()
     }
+
+
+def _why(error: Exception) -> str:
+    """In words of this side of the connection; a wrong token is what people meet first."""
+    status = getattr(error, "status", 0)  # of aiohttp.WSServerHandshakeError
+    if status in (401, 403):
+        return (
+            f"HTTP {status}: the control plane does not know this token; --token-file names the file that has its own"
+        )
+    return f"HTTP {status}: no control plane answers here" if status else str(error) or type(error).__name__

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import msgspec
+import pytest
 from aiohttp import WSMsgType, web
 
 from dataplane.clock import SYSTEM, Clock
@@ -32,6 +33,7 @@ class ControlPlane:
         self.sockets: list[web.WebSocketResponse] = []
         self._runner: web.AppRunner | None = None
         self.port = 0
+        self.refuses_with = 0  # a status
 
     async def start(self) -> str:
         app = web.Application()
@@ -52,9 +54,11 @@ class ControlPlane:
     async def send(self, change: Change | bytes) -> None:
         await self.sockets[-1].send_bytes(change if isinstance(change, bytes) else msgspec.json.encode(change))
 
-    async def _handle(self, request: web.Request) -> web.WebSocketResponse:
+    async def _handle(self, request: web.Request) -> web.StreamResponse:
         self.asked.append(dict(request.query))
         self.tokens.append(request.headers.get("Authorization", ""))
+        if self.refuses_with:
+            return web.Response(status=self.refuses_with)
         socket = web.WebSocketResponse()
         await socket.prepare(request)
         self.sockets.append(socket)
@@ -207,5 +211,26 @@ async def test_a_change_that_the_hop_refuses_is_not_acknowledged_and_asked_for_a
     follower.start()
     assert await server.applied.get() == 5
     assert (refused, len(server.asked), server.applied.qsize()) == ([5], 2, 0)
+    await hop.tasks.close()
+    await server.stop()
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [(401, "HTTP 401: the control plane does not know this token; --token-file"), (404, "HTTP 404: no")],
+)
+async def test_why_the_control_plane_does_not_let_it_in_is_said(
+    status: int, words: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    server, hop = ControlPlane(), Hop()
+    server.refuses_with = status
+    follower = hop.follow(await server.start())
+    while len(server.tokens) < 2:
+        await asyncio.sleep(0.01)
+    assert words in caplog.text
+    server.refuses_with = 0
+    server.first = [full(Snapshot(generation=1))]
+    async with asyncio.timeout(10):
+        await follower.first()
     await hop.tasks.close()
     await server.stop()
