@@ -17,7 +17,7 @@ from broker.settings import BrokerSettings
 from broker.store.contract import Consumer, EventLog, EventStore, Subscription
 from broker.wanted import log_settings, must_resubscribe, resolved, start_of, uid
 from dataplane.clock import Clock, rfc3339_micro
-from dataplane.errors import ConfigFault, StoreFault
+from dataplane.errors import ConfigFault, StoreFault, StoreUnavailable
 from dataplane.policy.filters import Filter, FilterFault, compile_filters
 from dataplane.resources.triggers import Broker, Reported, Trigger
 
@@ -184,8 +184,10 @@ class BrokerKeeper:
         return whole
 
     async def _open(self, wanted: Broker) -> EventLog:
-        if self.log is not None and self._opened == wanted:
+        if self.log is not None and (self._opened == wanted or wanted.waits_for):
             return self.log
+        if wanted.waits_for:
+            raise StoreUnavailable(wanted.waits_for)
         kind = wanted.store or self._house.settings.store
         store = await self._house.store(kind)
         settings = log_settings(self._house.settings, wanted)
@@ -233,8 +235,9 @@ class BrokerKeeper:
     async def _end(self) -> bool:
         for key in list(self.running):
             await self._stop(key, self._house.clock.monotonic() + (0.0 if self._delete else UPDATE_DRAIN_S))
-        if self._delete and self._was is not None:  # also what was never opened: an earlier process may have
-            kind = self._was.store or self._house.settings.store
+        was = self._opened or self._was  # also what was never opened: an earlier process may have
+        if self._delete and was is not None and not was.waits_for:
+            kind = was.store or self._house.settings.store
             await (await self._house.store(kind)).delete(self._key)
         self.log = None
         return True

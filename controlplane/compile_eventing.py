@@ -3,7 +3,8 @@
 Path: publish.py → [compile_eventing] → dataplane/resources/triggers.py → broker/service.py.
 
 Compiled from status as far as it holds what was resolved, so that what cannot be read or resolved now changes nothing
-that runs, over restarts too. What never had a configuration or subscriber is not there yet.
+that runs, over restarts too. A Trigger that never had a subscriber is not there yet; a Broker that never had a
+configuration, or whose Secret is missing, waits for it.
 
 Source: spec/eventing.md §8.1, §10.4, §12.
 """
@@ -34,14 +35,16 @@ def credentials(one: eventing.Broker) -> Key | None:
 
 
 def broker(one: eventing.Broker, secret: Secret | None = None) -> Broker | None:
-    """`secret`: what `credentials` names. None: somebody else's class, its configuration was never read, or its Secret
-    is missing."""
+    """`secret`: what `credentials` names. None: somebody else's class."""
     meta, status = one.metadata, one.status
     class_ = meta.annotations.get(eventing.BROKER_CLASS, "")
-    if class_ not in CLASSES or STORE not in status.annotations:
+    if class_ not in CLASSES:
         return None
-    if secret is None and credentials(one) is not None:
-        return None
+    waits_for = _missing(one, secret)
+    if waits_for:
+        return Broker(
+            namespace=meta.namespace, name=meta.name, uid=meta.uid, store=CLASSES[class_], waits_for=waits_for
+        )
     found = from_written(status.annotations)
     external = meta.annotations.get(EXTERNAL_TOPIC, "")
     return Broker(
@@ -53,6 +56,14 @@ def broker(one: eventing.Broker, secret: Secret | None = None) -> Broker | None:
         config={**found.config, EXTERNAL_TOPIC: external} if external and is_kafka(class_) else found.config,
         secret=read_secret(secret.data) if secret is not None else {},
     )
+
+
+def _missing(one: eventing.Broker, secret: Secret | None) -> str:
+    """What the Broker cannot be opened without; "" when there is all of it."""
+    if STORE not in one.status.annotations:
+        return "its configuration could not be read yet"
+    key = credentials(one)
+    return f'Secret "{key.namespace}/{key.name}" not found' if key is not None and secret is None else ""
 
 
 class Doors(NamedTuple):

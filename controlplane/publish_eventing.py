@@ -102,7 +102,7 @@ class EventingParts:
                 self._gone[key] = None
                 if one is not None:
                     self._anew[key] = None
-        elif value != before:
+        elif value != before and not _would_wait(before, value):
             out[key] = value
 
     def _secret(self, one: eventing.Broker) -> Secret | None:
@@ -144,3 +144,8 @@ class EventingParts:
 def _split(key: str) -> tuple[str, str]:
     namespace, _, name = key.partition("/")
     return namespace, name
+
+
+def _would_wait(before: Broker | None, after: Broker | None) -> bool:
+    """What it had is gone; it stays as it was."""
+    return before is not None and not before.waits_for and after is not None and bool(after.waits_for)

@@ -110,8 +110,22 @@ def _build(kind: inspect.Type) -> _Checker:
     if isinstance(kind, inspect.LiteralType):
         return _of_words(kind.values)
     if isinstance(kind, inspect.AnyType) or (isinstance(kind, inspect.CustomType) and kind.cls is object):
-        return lambda value, path, faults: value  # kept as written
+        return _as_written
     return _of_scalars([kind])
+
+
+def _as_written(value: object, path: str, faults: list[Fault]) -> object:
+    """Whatever JSON can say: YAML has numbers that it cannot."""
+    waits = [(value, path)]
+    while waits:
+        one, where = waits.pop()
+        if isinstance(one, dict):
+            waits += [(inner, _member(where, str(name))) for name, inner in one.items()]
+        elif isinstance(one, list | tuple):
+            waits += [(inner, f"{where}[{index}]") for index, inner in enumerate(one)]
+        elif isinstance(one, float) and not math.isfinite(one):
+            return _note(faults, where, "type", "expected a number, got one that is infinite or none")
+    return value
 
 
 def _of_struct(info: inspect.StructType) -> _Checker:

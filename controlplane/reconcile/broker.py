@@ -161,6 +161,9 @@ def _stands_on_kafka(said: Reported | None, status: BrokerStatus, marks: Conditi
     if said.ready:
         marks.true(TOPIC)
         marks.true(PROBE)
+    elif marks[PARSED].status == "False":
+        for type_ in (TOPIC, PROBE):
+            marks.unknown(type_, "ConfigNotParsed", "There is no configuration to open it with yet.")
     else:
         marks.false(TOPIC, said.reason or "TopicNotReady", said.message)
         marks.unknown(PROBE, "TopicNotReady", said.message)

@@ -53,7 +53,8 @@ class Broker(_Value, frozen=True, kw_only=True):
     """A broker.
 
     store: which kind keeps it; "" = the default of the process. settings: fields of broker.store.contract.LogSettings
-    by name; config: what only one kind of store knows; secret: the same, but never shown.
+    by name; config: what only one kind of store knows; secret: the same, but never shown. waits_for: what is missing,
+    for people: it exists and cannot be opened yet, so its producers are told to come again.
     """
 
     namespace: str
@@ -63,6 +64,7 @@ class Broker(_Value, frozen=True, kw_only=True):
     settings: dict[str, float] = {}
     config: dict[str, str] = {}
     secret: dict[str, str] = {}
+    waits_for: str = ""
 
     def __repr__(self) -> str:
         return f"Broker({self.namespace}/{self.name}, uid={self.uid}, store={self.store}, secret={sorted(self.secret)})"

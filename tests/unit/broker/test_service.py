@@ -181,6 +181,36 @@ async def test_a_broker_whose_store_is_away_holds_up_no_other_and_comes_back_by_
     await world.until(lambda: world.ready("broker default/a"))
 
 
+async def test_a_broker_that_waits_for_its_configuration_is_known_and_not_open(world: World):
+    world.change(broker(waits_for='Secret "default/login" not found'), trigger())
+    await world.until(lambda: "broker default/b" in world.reports)
+    said = world.reports["broker default/b"]
+    assert (said.ready, said.message) == (False, 'Secret "default/login" not found')
+    assert (world.service.known("default/b"), world.service.log("default/b"), world.kinds) == (True, None, [])
+    world.change(broker(), trigger())
+    await world.until(lambda: world.ready("trigger default/t"))
+
+
+async def test_a_broker_that_is_open_goes_on_while_its_configuration_is_missing(world: World):
+    world.change(broker(), trigger())
+    await world.until(lambda: world.ready("trigger default/t"))
+    log = world.service.log("default/b")
+    world.change(broker(waits_for="x"), trigger())
+    world.change(broker(waits_for="x"), trigger() | trigger("u"))
+    await world.until(lambda: world.ready("trigger default/u"))
+    assert world.service.log("default/b") is log
+    world.change({}, {})
+    await world.until(lambda: world.store.deleted == ["default/b"])
+
+
+async def test_a_broker_that_only_waited_has_nothing_to_delete(world: World):
+    world.change(broker(waits_for="x"), {})
+    await world.until(lambda: "broker default/b" in world.reports)
+    world.change({}, {})
+    await world.until(lambda: not world.service._leaving)
+    assert (world.store.deleted, world.kinds) == ([], [])
+
+
 async def test_a_trigger_with_a_mistake_holds_up_no_other(world: World):
     bad = trigger("bad", filters=({"nosuch": {"type": "x"}},))
     world.change(broker(), bad | trigger("good"))

@@ -145,10 +145,21 @@ def test_a_broker_whose_config_map_is_gone_stays_as_it_was(world, published):
     assert published.turn().brokers["default/default"] == before
 
 
+def test_a_broker_whose_config_map_never_was_waits_for_it(world, published):
+    made = world.broker(config="how")
+    waits = published.turn().brokers["default/default"]
+    assert (waits.uid, waits.waits_for) == (made.metadata.uid, "its configuration could not be read yet")
+    world.apply("ConfigMap", "how", data={"auth.secret.ref.name": "login"})
+    assert published.turn().brokers["default/default"].waits_for == 'Secret "default/login" not found'
+    world.apply("ConfigMap", "how", data={"parked_max": "5"})
+    found = published.turn().brokers["default/default"]
+    assert (found.waits_for, found.settings) == ("", {"parked_max": 5.0})
+
+
 def test_another_secret_reaches_its_broker(world, published):
     world.apply("ConfigMap", "how", data={"bootstrap.servers": "k:9092", "auth.secret.ref.name": "login"})
     world.broker(class_="Kafka", config="how")
-    assert published.turn().brokers == {}
+    assert published.turn().brokers["default/default"].waits_for == 'Secret "default/login" not found'
     world.apply("Secret", "login", stringData={"password": "one"})
     before = published.turn().brokers["default/default"]
     assert before.secret == {"password": "one"}

@@ -1,5 +1,6 @@
 """Every unknown field, wrong type and missing field at once (CP-01)."""
 
+import math
 import time
 
 import msgspec
@@ -107,6 +108,15 @@ def test_values_never_appear_because_they_may_be_secrets():
     from dataplane.resources.core import Secret
 
     assert "123456" not in str(said({"stringData": {"password": 123456}}, Secret))
+
+
+def test_a_number_that_json_does_not_have_where_anything_may_stand():
+    from dataplane.resources.core import Namespace
+
+    assert said({"spec": {"a": [1.5, {"b": math.inf}]}}, Namespace) == [
+        "spec.a[1].b: expected a number, got one that is infinite or none"
+    ]
+    assert said({"spec": {"a": math.nan}}, Namespace) == ["spec.a: expected a number, got one that is infinite or none"]
 
 
 def test_unknown_fields_alone():

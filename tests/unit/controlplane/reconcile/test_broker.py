@@ -111,7 +111,7 @@ def test_a_kafka_broker_reads_its_config_map(world):
     assert world.state(Broker, "default", "ConfigParsed") == ("False", "ConfigMapInvalid")
     assert world.message(Broker, "default", "ConfigParsed") == 'ConfigMap "default/kafka-broker-config" not found'
     assert found.status.address is None
-    assert compiled.broker(found) is None
+    assert compiled.broker(found).waits_for == "its configuration could not be read yet"
 
     world.apply("ConfigMap", "kafka-broker-config", data={"default.topic.partitions": "3"})
     look(world)
@@ -141,7 +141,12 @@ def test_a_kafka_broker_waits_for_its_secret_and_shows_nothing_of_it(world):
     found = look(world)
     assert world.state(Broker, "default", "ConfigParsed") == ("False", "SecretNotFound")
     assert world.message(Broker, "default", "ConfigParsed") == 'Secret "default/login" not found'
-    assert (found.status.address, compiled.broker(found)) == (None, None)
+    assert found.status.address is None
+    assert compiled.broker(found).waits_for == 'Secret "default/login" not found'
+    world.report("broker", "default", ready=False, reason="StoreUnavailable", message="x")
+    look(world)
+    assert world.state(Broker, "default") == ("False", "SecretNotFound")
+    assert world.state(Broker, "default", "TopicReady") == ("Unknown", "ConfigNotParsed")
     secret = world.apply(
         "Secret", "login", stringData={"user": "me", "password": "s3cret", "bootstrap.servers": "evil:1"}
     )
@@ -150,6 +155,7 @@ def test_a_kafka_broker_waits_for_its_secret_and_shows_nothing_of_it(world):
     found = look(world)
     assert world.state(Broker, "default") == ("True", "")
     made = compiled.broker(found, secret)
+    assert made.waits_for == ""
     assert made.secret == {"user": "me", "password": "s3cret"}
     assert made.config["bootstrap.servers"] == "k:9092"
     assert "s3cret" not in f"{found} {made!r}"
