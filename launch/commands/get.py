@@ -207,6 +207,8 @@ def _list(items: list["Object"]) -> "Object":
 
 def _print(body: "Object", output: str) -> None:
     form, _, template = output.partition("=")
+    if form in ("json", "yaml"):
+        body = _without_managers(body)
     if form == "json":
         click.echo(json.dumps(body, indent=4, ensure_ascii=False))
     elif form == "yaml":
@@ -225,6 +227,13 @@ def _print(body: "Object", output: str) -> None:
             click.echo(render(template, body), nl=False)
         except ValueError as error:
             raise click.UsageError(f"-o {output}: {error}") from None
+
+
+def _without_managers(body: "Object") -> "Object":
+    """Who owns which field is for server-side apply, not for people; kubectl leaves it out, too."""
+    if body.get("kind") == "List":
+        return body | {"items": [_without_managers(one) for one in body["items"]]}
+    return body | {"metadata": {key: value for key, value in body["metadata"].items() if key != "managedFields"}}
 
 
 def as_yaml(body: object) -> str:

@@ -300,6 +300,10 @@ def test_get_speaks_kubectls_language(up: Up, dataplane: Up, tmp_path: Path) -> 
     assert json.loads(dataplane("get", "ksvc", "hello", "-o", "json").stdout)["kind"] == "Service"
     assert json.loads(dataplane("get", "ksvc", "-o", "json").stdout)["kind"] == "List"
     assert "kind: Service" in dataplane("get", "ksvc", "hello", "-o", "yaml").stdout
+    whole = [
+        dataplane("get", "ksvc", *name, "-o", form).stdout for name in ((), ("hello",)) for form in ("json", "yaml")
+    ]
+    assert not [text for text in whole if "managedFields" in text]
     both = dataplane("get", "knative").stdout
     assert "service.serving.knative.dev/hello" in both
     assert "route.serving.knative.dev/hello" in both
