@@ -13,8 +13,12 @@ Unordered, a delivery that waits for its next attempt gives its place back; orde
 number beyond 1 + retry is one of the dead-letter sink's; why it goes there is remembered in memory. A process that
 restarted has forgotten and asks the subscriber once more: at least once, and the sink gets a true reason.
 
-Ownership: a delivery is ours from `deliver` until exactly one of settle, settle_with (done), later or park; `_release`
-follows each of them. Per delivery there is no task, future or timer.
+Ownership: a delivery is ours from `deliver` until exactly one of settle, settle_with (done), later, park or let_go;
+`_release` follows each of them. Per delivery there is no task, future or timer.
+
+Ordered, a lane may become another process's while we hold events of it: before each attempt the store is asked, and
+what may not be ours is let go, all of it at once, so that no later event of a lane stays behind. What was on its way
+then still counts if it was delivered; anything else that comes of it is the other process's to find out.
 
 Bounds: `maxInFlight` attempts; in_flight_bytes_max; an ordered trigger holds ordered_waiting_max.
 Source: spec/eventing.md §9, §10.4, §11.5-11.7; reliability.md BR-09…BR-17.
@@ -88,6 +92,7 @@ class TriggerConsumer:
         self._back_at = 0.0  # wall seconds: when its subscriber was back; what came before waited
         self._storing = 0  # replies
         self._filter_failed = False  # said once
+        self._straying = False  # said once, until there is something of ours again
         self._draining = self._closed = self._stopped = self._pumping = False
         self._drained: asyncio.Event | None = None
         self._window: Window[Attempt] = Window(
@@ -179,6 +184,14 @@ class TriggerConsumer:
             self._accept(delivery)
         self._pump()
 
+    def revoked(self) -> None:
+        subscription = self._subscription
+        if subscription is None or self._closed:
+            return
+        self._sweep()
+        self._pump()
+        subscription.more()
+
     # ---- begin ----------------------------------------------------------------------------------
 
     def _accept(self, delivery: Delivery) -> None:
@@ -196,6 +209,9 @@ class TriggerConsumer:
             wait = due_at - self._wall()
             if wait > 0 and (number == 1 or not self.ordered):
                 # A delayed event is not in line yet, also of an ordered trigger: its place is where its time comes.
+                if self.ordered and not self._subscription.holds(delivery):
+                    self._let_go(attempt)
+                    return
                 self._subscription.later(delivery, due_at=due_at, attempt=number)
                 return
             attempt.due = self._clock() + min(wait, self._wait_max)
@@ -234,6 +250,8 @@ class TriggerConsumer:
     def _start(self, attempt: Attempt) -> None:
         record = attempt.delivery.record
         failure = attempt.failure
+        if self._strayed(attempt):
+            return
         attempt.started = self._clock()
         more = None
         attempt.post = post = self._plans.now.subscriber
@@ -308,6 +326,8 @@ class TriggerConsumer:
             message = "the reply has used up its hops: a loop of triggers and replies"
             self._give_up(attempt, attempt.failed("hops", LOOP_CODE, message, self._wall()))
             return
+        if self._strayed(attempt):
+            return  # whoever has it gets a reply of its own
         self._storing += 1
         self._subscription.settle_with(attempt.delivery, reply, attempt.on_stored)
 
@@ -333,6 +353,8 @@ class TriggerConsumer:
 
     def _give_up(self, attempt: Attempt, failure: Failure) -> None:
         """The subscriber will not get it: dead letter, or parked. It keeps its place (and lane) for that."""
+        if self._strayed(attempt):
+            return
         self._note("failed", attempt, message=failure.message)
         self._meters.given_up[failure.reason].v += 1
         if self._plans.now.dead_letter is None:
@@ -354,7 +376,7 @@ class TriggerConsumer:
         elif verdict is Verdict.AGAIN and attempt.number <= policy.retry:
             self._note("failed", attempt, message=f"dead-letter sink: {attempt.said()}")
             self._later(attempt, status, 1 + policy.retry + attempt.number + 1, failure)
-        else:
+        elif not self._strayed(attempt):
             why = f"dead-letter sink {attempt.post.url}: {attempt.said()}, after {attempt.number} attempts"
             self._meters.given_up["dead-letter"].v += 1
             self._park(
@@ -379,9 +401,11 @@ class TriggerConsumer:
             policy, attempt.number, self._engine.random,
             status=status, retry_after=asked, now=wall, full_jitter=self._window.ramp.down,
         )  # fmt: skip
-        self._meters.retried.v += 1
         if self.ordered:
             self._subscription.later(attempt.delivery, due_at=wall + wait, attempt=number, keep=True)
+            if self._strayed(attempt):
+                return  # what it wrote down is of use where the store still took it from us
+            self._meters.retried.v += 1
             onward = attempt.follow(attempt.number + 1)
             onward.failure = failure
             onward.due = self._clock() + wait
@@ -389,6 +413,7 @@ class TriggerConsumer:
             self._pump()
             self._check_drained()
             return
+        self._meters.retried.v += 1
         if failure is not None and len(self._failures) < self._settings.retry_waiting_max:
             self._failures[attempt.delivery.position] = failure
         self._window.give_back(self._clock() + wait)
@@ -408,6 +433,34 @@ class TriggerConsumer:
         self._meters.expired.v += 1
         self._note("expired", attempt)
         self._release(attempt)
+
+    def _strayed(self, attempt: Attempt) -> bool:
+        """Another process may have its lane: then it is let go, and whatever waits here and is of that kind."""
+        assert self._subscription is not None
+        if not self.ordered:
+            return False
+        if self._subscription.holds(attempt.delivery):
+            self._straying = False
+            return False
+        self._let_go(attempt)
+        self._sweep()
+        self._release(attempt)
+        return True
+
+    def _sweep(self) -> None:
+        assert self._subscription is not None
+        holds = self._subscription.holds
+        for attempt in self._window.drop(lambda attempt: holds(attempt.delivery)):
+            self._let_go(attempt)
+
+    def _let_go(self, attempt: Attempt) -> None:
+        assert self._subscription is not None
+        self._subscription.let_go(attempt.delivery)
+        self._meters.let_go.v += 1
+        if not self._straying:
+            self._straying = True
+            log.warning("deliveries_let_go trigger=%s: another process has them, or may have", self.name)
+        self._note("let-go", attempt)
 
     def _release(self, attempt: Attempt) -> None:
         """The delivery is not ours any more."""

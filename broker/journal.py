@@ -19,7 +19,9 @@ class Fact(NamedTuple):
     """One thing that happened to one event.
 
     what: accepted, rejected, matched, delivered, failed (an attempt, another follows), replied, dead-lettered, parked,
-    expired. at: wall seconds. trigger: namespace/name, "" at ingress. attempt: which one. code: HTTP status, 0 = none.
+    expired, let-go (another process has it, or may have).
+
+    at: wall seconds. trigger: namespace/name, "" at ingress. attempt: which one. code: HTTP status, 0 = none.
     """
 
     at: float

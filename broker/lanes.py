@@ -12,6 +12,7 @@ Source: spec/eventing.md §11.2, §11.7; reliability.md BR-10.
 
 import zlib
 from collections import deque
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -60,6 +61,22 @@ class Lanes(Generic[T]):
         self._taken.add(lane)
         self._waiting -= 1
         return item
+
+    def drop(self, stays: Callable[[T], bool]) -> list[T]:
+        """Take out, lane by lane, what waits and does not stay. Lanes that were taken from stay taken."""
+        dropped: list[T] = []
+        for lane, queue in list(self._lanes.items()):
+            kept: deque[T] = deque()
+            for item in queue:
+                (kept if stays(item) else dropped).append(item)
+            if kept:
+                self._lanes[lane] = kept
+                continue
+            del self._lanes[lane]
+            if lane not in self._taken:
+                self._ready.remove(lane)
+        self._waiting -= len(dropped)
+        return dropped
 
     def free(self, lane: int) -> None:
         """What was taken from it is done with."""

@@ -54,6 +54,9 @@ class DeliveryMeters:
             "dataplane_broker_given_up_total", "Deliveries that the subscriber did not get, by why.", (*_OURS, "reason")
         )
         self.replies = registry.counter("dataplane_broker_replies_total", "Replies put on the broker.", _OURS)
+        self.let_go = registry.counter(
+            "dataplane_broker_let_go_total", "Deliveries that were left to the process that has them by now.", _OURS
+        )
         self.in_flight = registry.gauge("dataplane_broker_in_flight_requests", "Attempts on their way.", _OURS)
         self.events = registry.gauge(
             "dataplane_broker_unsettled_events", "Lag of a trigger: events by where they are.", (*_OURS, "state")
@@ -109,6 +112,7 @@ class TriggerMeters:
         self.delivered, self.retried = outcomes["delivered"], outcomes["retried"]
         self.dead_lettered, self.parked, self.expired = (outcomes[o] for o in ("dead-lettered", "parked", "expired"))
         self.given_up: dict[str, Cell] = {reason: family.given_up.cell(*ours, reason) for reason in REASONS}
+        self.let_go = family.let_go.cell(*ours)
         self.replies = family.replies.cell(*ours)
         self.in_flight = family.in_flight.cell(*ours)
         self.states = {state: family.events.cell(*ours, state) for state in STATES}
@@ -131,7 +135,7 @@ class TriggerMeters:
             family.given_up.forget(*ours, reason)
         for state in STATES:
             family.events.forget(*ours, state)
-        for single in (family.replies, family.in_flight, family.oldest, family.down):
+        for single in (family.replies, family.let_go, family.in_flight, family.oldest, family.down):
             single.forget(*ours)
         for type_ in (*self._process, ""):
             family.process.forget(*self.knative, type_)

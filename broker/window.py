@@ -23,6 +23,7 @@ Source: spec/eventing.md §11.5, §11.7; reliability.md BR-09, BR-10, BR-12, BR-
 
 import heapq
 from collections import deque
+from collections.abc import Callable, Iterable
 from typing import Generic, Protocol, TypeVar
 
 from broker.lanes import Lanes
@@ -132,6 +133,23 @@ class Window(Generic[T]):
         if self._ordered:
             self._lanes.free(item.lane)
 
+    def drop(self, stays: Callable[[T], bool]) -> list[T]:
+        """What is not on its way and does not stay is held no more, also what sleeps. Returned in the order of each
+        lane."""
+        awake: list[T] = []
+        self._due = deque(_part(self._due, stays, awake))
+        self._sleeping = _part(self._sleeping, stays, awake)
+        heapq.heapify(self._sleeping)
+        waiting = self._lanes.drop(stays)
+        self._queue = deque(_part(self._queue, stays, waiting))
+        self._late = deque(_part(self._late, stays, waiting))
+        for item in waiting:
+            self.count -= 1
+            self.bytes -= item.size_bytes
+        for item in awake:
+            self.release(item)
+        return awake + waiting
+
     def give_back(self, due: float) -> None:
         """It was released and comes again at `due`, loop seconds."""
         heapq.heappush(self._scheduled, due)
@@ -225,3 +243,11 @@ class Window(Generic[T]):
         if tokens <= 0:
             self.wake_at = min(self.wake_at, now + wait)
         return tokens
+
+
+def _part(items: Iterable[T], stays: Callable[[T], bool], gone: list[T]) -> list[T]:
+    """Those that stay; the others are added to `gone`."""
+    kept: list[T] = []
+    for item in items:
+        (kept if stays(item) else gone).append(item)
+    return kept

@@ -43,6 +43,9 @@ class Settler:
     def fresh(self) -> int:
         return self.room()
 
+    def revoked(self) -> None:
+        """It goes on with what it has."""
+
     def deliver(self, batch: Sequence[object]) -> None:
         settle = self.subscription.settle
         for delivery in batch:

@@ -23,6 +23,7 @@ class Subscriber:
         self.capacity = room
         self.fresh_capacity: int | None = None  # None: as much as there is room
         self.holds = 0
+        self.revocations = 0
         self.got: list[Delivery] = []
         self.batches: list[int] = []
         self.answer: Callable[[Delivery], None] = lambda delivery: None
@@ -47,6 +48,9 @@ class Subscriber:
             self.answer(delivery)
         self._news.set()
 
+    def revoked(self) -> None:
+        self.revocations += 1
+
     # what a dispatcher does
 
     def settle(self, delivery: Delivery) -> None:
@@ -57,6 +61,11 @@ class Subscriber:
     def later(self, delivery: Delivery, *, in_s: float = 0.0, attempt: int = 2, keep: bool = False) -> None:
         self.holds -= not keep
         self.subscription.later(delivery, due_at=time.time() + in_s, attempt=attempt, keep=keep)
+        self.subscription.more()
+
+    def let_go(self, delivery: Delivery) -> None:
+        self.holds -= 1
+        self.subscription.let_go(delivery)
         self.subscription.more()
 
     def park(self, delivery: Delivery, kept: str = "parked", **failure: object) -> None:

@@ -13,6 +13,10 @@ Delivered at least once: a Delivery that was neither settled nor parked when the
 its window moved to another process comes again. What is settled durably never comes again (but by replay or redrive).
 `settle` becomes durable with the next group commit; until then a crash may repeat it.
 
+Where several processes share a broker, a lane of an ordered trigger is one process's at a time, and a process that was
+stopped, or cut off, may be the last to learn that it is another's. So it asks `holds` before each attempt and lets go
+of what may not be its own any more: whoever has the lane hands that over, in the order of the log.
+
 Bounds: a store hands over no more than `Consumer.room()` and `fresh()`; whatever a trigger does not take stays on the
 log.
 
@@ -51,7 +55,7 @@ class Record(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
 
 class Delivery:
-    """One record handed to one trigger. Exactly one of settle, later and park ends it.
+    """One record handed to one trigger. Exactly one of settle, later, park and let_go ends it.
 
     position: where it stands in the log, as people may write it. attempt: 1 the first time; what `later` said after.
     due_at: wall seconds; not to be tried before (0 = now). Stores subclass it for what they need to find it again.
@@ -165,6 +169,11 @@ class Consumer(Protocol):
         """
         ...
 
+    def revoked(self) -> None:
+        """Something of what it has is another process's now, or may be: it asks `holds` of all that it has not begun,
+        and lets go. Called on the loop, never from within a call of its own to the Subscription."""
+        ...
+
 
 class Subscription(Protocol):
     """A trigger's place in the log. One per Consumer and process."""
@@ -202,6 +211,18 @@ class Subscription(Protocol):
 
         keep: an ordered consumer holds on to it and tries it itself; the store only writes it down.
         """
+        ...
+
+    def holds(self, delivery: Delivery) -> bool:
+        """Whether an attempt may begin now: no other process has its lane, or may have it by now. Pure, from memory.
+
+        What was let go because of a False comes again, also where the answer would be True a moment later.
+        """
+        ...
+
+    def let_go(self, delivery: Delivery) -> None:
+        """It was not tried, or what came of it does not count: whoever has its lane hands it over, with the attempt
+        that the store knows; that may be this process again."""
         ...
 
     def park(self, delivery: Delivery, failure: Failure, kept: Kept = "parked") -> None:

@@ -71,6 +71,9 @@ class Settler:
     def fresh(self):
         return self.room()
 
+    def revoked(self):
+        """It goes on with what it has."""
+
     def deliver(self, batch):
         for delivery in batch:
             self.subscription.settle(delivery)

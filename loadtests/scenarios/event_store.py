@@ -97,6 +97,9 @@ async def _start(folder: str) -> None:
         def fresh(self) -> int:
             return self.room()
 
+        def revoked(self) -> None:
+            """It goes on with what it has."""
+
         def deliver(self, batch: Sequence[Delivery]) -> None:
             self.got += len(batch)
             self.held += len(batch)
@@ -169,6 +172,9 @@ async def _run(kind: str, folder: Path, producers: int, events: int, triggers: i
 
         def fresh(self) -> int:
             return self.room()
+
+        def revoked(self) -> None:
+            """It goes on with what it has."""
 
         def deliver(self, batch: Sequence[Delivery]) -> None:
             self.held += len(batch)

@@ -366,6 +366,50 @@ async def test_an_ordered_consumer_gets_its_scheduled_ones_at_once_after_a_resta
     assert abs(waits.due_at - due) < 1
 
 
+# ---- let go ----
+
+
+@pytest.mark.parametrize("ordered", [False, True])
+async def test_what_the_consumer_has_is_its_own_and_what_it_lets_go_comes_again_with_its_attempt(
+    kit: Kit, log: EventLog, ordered: bool
+) -> None:
+    subscriber = await subscribe(log, Subscriber(ordered=ordered))
+    await append(log, *records(6))
+    await subscriber.until(6)
+    got = {delivery.record.event.id: delivery for delivery in subscriber.got}
+    assert all(subscriber.subscription.holds(delivery) for delivery in got.values())
+    subscriber.settle(got["e0"])
+    if ordered:
+        subscriber.later(got["e1"], attempt=3, keep=True)
+    for id in ("e1", "e2", "e3", "e4"):
+        subscriber.let_go(got[id])
+    await subscriber.until(10)
+    again = subscriber.attempts[6:]
+    expected = [("e1", 3 if ordered else 1), ("e2", 1), ("e3", 1), ("e4", 1)]
+    assert again == expected if ordered and kit.one_order else sorted(again) == expected
+    assert all(subscriber.subscription.holds(delivery) for delivery in subscriber.got[6:])
+    for delivery in (got["e5"], *subscriber.got[6:]):
+        subscriber.settle(delivery)
+    await subscriber.stays_at(10, kit.quiet_s)
+    await subscriber.subscription.close()
+    later = await subscribe(log, settling(ordered=ordered))
+    await later.stays_at(0, kit.quiet_s)
+
+
+async def test_what_was_let_go_goes_to_the_next_one(kit: Kit, log: EventLog) -> None:
+    subscriber = await subscribe(log, Subscriber(ordered=True))
+    await append(log, *records(3))
+    await subscriber.until(3)
+    subscriber.capacity = 0
+    for delivery in subscriber.got[:3]:
+        subscriber.let_go(delivery)
+    await subscriber.subscription.close()
+    again = await subscribe(log, Subscriber(ordered=True))
+    await again.until(3)
+    if kit.one_order:
+        assert again.attempts == [("e0", 1), ("e1", 1), ("e2", 1)]
+
+
 # ---- delayed ----
 
 

@@ -118,6 +118,11 @@ class Again:
             self._ended(handed.position)
             self._keep(handed, kept, failure=failure, done=self._or_rearm(handed.position))
 
+    def let_go_kept(self, key: str) -> None:
+        """It is armed again when what this process has is for sure its own (`placed`)."""
+        if key in self.out:
+            self._ended(key)
+
     def scheduled(self, entry: Entry) -> None:
         """An entry of the kept topic, if it is ours to deliver. One that is replaced meanwhile is left out when due."""
         if self._is_free(entry.key) and not self._closed:

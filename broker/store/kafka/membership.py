@@ -6,6 +6,11 @@ A rebalance takes every partition away (Kafka's eager protocol): nothing is hand
 may end within DRAIN_S, what ended is committed. A partition that comes back, untouched by anybody else, goes on with
 what is in flight; any other is fenced: completions for it are abandoned, its new owner repeats them.
 
+Between two assignments, and in doubt, nothing is ours for sure: the consumer lets go of what it has not begun
+(`Consumer.revoked`), so what is waited for is what is on its way, and what was let go is read again by whoever gets it.
+In doubt is who has not heard from the coordinator for as long as a session (session.py), having been stopped or cut
+off; the next answer says whether the partitions still are ours.
+
 Commits begin every `commit_every_s` while anything ended, with everything that ended out of order; between two is as
 much time again as one takes, so that a process that is busy commits more rarely.
 
@@ -32,6 +37,7 @@ from broker.store.contract import Consumer
 from broker.store.kafka.cluster import stop
 from broker.store.kafka.commit import Commit
 from broker.store.kafka.partition import Partition
+from broker.store.kafka.session import Session
 from broker.store.kafka.tail import FETCH_RECORDS
 from dataplane.errors import StoreFault
 from dataplane.net.tasks import Tasks
@@ -85,7 +91,8 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
         self.group = group
         self.kafka: AIOKafkaConsumer | None = None
         self.partitions: dict[int, Partition] = {}
-        self.stopped = True  # between assignments
+        self.stopped = True  # between assignments, or in doubt
+        self.session = Session(kafka_log.house.session_ms / 1000, asyncio.get_running_loop().time, self._heard)
         self.owns_kept = False  # the partition of the kept topic
         self.ended = asyncio.Event()  # set when a delivery ended
         self._log = kafka_log
@@ -95,7 +102,13 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
         self._tasks = Tasks(f"kafka-group {group}")
         self._limbo: dict[int, Partition] = {}  # while a rebalance runs
         self._closed = False
+        self._doubt: bool | None = None  # in doubt: whether the partition of the kept topic was ours
         self._lost = kafka_log.meters.lost.cell(kafka_log.topic.broker, reader.consumer.name)
+
+    @property
+    def sure(self) -> bool:
+        """What is in `partitions` and alive is ours, and nobody else's."""
+        return not self.stopped and self.session.sure
 
     def start(self) -> None:
         self._tasks.spawn(self._run(), "poll")
@@ -116,6 +129,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
             )
             try:
                 await kafka.start()
+                self.session.watch(kafka)
                 kafka.subscribe([self._topic, self._log.topic.kept], listener=self)
                 self.kafka = kafka
                 await self._poll(kafka)
@@ -200,22 +214,38 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
                 partition.kept = kept_offsets.get(number, set())
             self.partitions[number] = partition
         _end(self._limbo)
-        kept = TopicPartition(self._log.topic.kept, 0)
-        self.owns_kept = kept in assigned
+        self._place(kafka, owns_kept=TopicPartition(self._log.topic.kept, 0) in assigned)
+
+    def _place(self, kafka: AIOKafkaConsumer, *, owns_kept: bool) -> None:
+        self.owns_kept = owns_kept
         self._reader.fenced()
         try:
-            if self.owns_kept:
+            if owns_kept:
+                kept = TopicPartition(self._log.topic.kept, 0)
                 kafka.seek(kept, 0)  # read by Kept, for all triggers at once
                 kafka.pause(kept)
-            self.stopped = False
+            self.stopped, self._doubt = False, None
             self._reader.placed(kafka)
         except IllegalStateError:  # it was taken away again already
             self._stop()
 
     def _stop(self) -> None:
-        self.stopped = True
+        self.stopped, self._doubt = True, None
         self.owns_kept = False
         self._reader.halted()
+        if not self._closed:
+            self._loop.call_soon(self._reader.consumer.revoked)
+
+    def doubt(self) -> None:
+        """What we have may be another's, or was let go: the next answer of the coordinator says more."""
+        if not self.stopped:
+            owned = self.owns_kept
+            self._stop()
+            self._doubt = owned
+
+    def _heard(self) -> None:
+        if self._doubt is not None and self.session.sure and self.kafka is not None and not self._closed:
+            self._place(self.kafka, owns_kept=self._doubt)
 
     def fence(self) -> None:
         """Late completions are abandoned (spec §28.4)."""

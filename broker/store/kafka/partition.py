@@ -4,7 +4,7 @@ Path: read.py, passed.py → [partition] → commit.py, and back after a restart
 
       settled    ● ○ ● ● ○ ● [ passed over )  ● ● ○ ● ● |next: new
                    │     │    read by passed.py     │
-                   └ holes: a former owner left them open; they are read again
+                   └ holes: a former owner, or the consumer, left them open; they are read again
 
 New is what lies at `progress.next` and beyond. Below it, what is unread is read before what is new; *apart* from it, by
 a reader of its own, as soon as a range was passed over (`Subscription.newest_first`), until nothing of it is left.
@@ -20,7 +20,8 @@ from broker.store.progress import Progress
 class Partition:
     """Of one trigger, as long as this process owns it.
 
-    `holes` are the offsets below `progress.next` that a former owner left open and that were not read again yet.
+    `holes` are the offsets below `progress.next` that a former owner left open, or the consumer let go, and that were
+    not read again yet.
     """
 
     __slots__ = (
@@ -173,6 +174,18 @@ class Partition:
             return False
         self.tries[offset] = Try(attempt, due_at)
         self.dirty = True
+        return True
+
+    def let_go(self, offset: int) -> bool:
+        """The consumer has it no more and did nothing: a hole. Nothing may be read before it is placed anew."""
+        progress = self.progress
+        if not self.alive or offset not in progress.open:
+            return False
+        how = self.tries.pop(offset, FIRST)
+        if offset < progress.next and not any(begin <= offset < end for begin, end in progress.gaps):
+            self.holes[offset] = how
+        else:
+            del progress.open[offset]  # from before a seek back: it is read again anyway
         return True
 
     # ---- a log that is not what it was, a seek ----

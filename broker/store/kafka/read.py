@@ -105,6 +105,21 @@ class KafkaSubscription(Follower):
             self._ended_at(partition)
             self._again.put_off(Handed(handed.record, handed.position, partition, handed.offset, attempt, due_at))
 
+    def holds(self, delivery: Delivery) -> bool:
+        partition = cast(Handed, delivery).partition
+        return self.membership.sure and (partition is None or partition.alive)
+
+    def let_go(self, delivery: Delivery) -> None:
+        handed = cast(Handed, delivery)
+        partition = handed.partition
+        if partition is None:
+            self._again.let_go_kept(handed.position)
+        elif partition.let_go(handed.offset):
+            self._ended_at(partition)
+        else:
+            return  # it is another one's since long
+        self.membership.doubt()
+
     def park(self, delivery: Delivery, failure: Failure, kept: Kept = "parked") -> None:
         handed = cast(Handed, delivery)
         partition = handed.partition
@@ -232,7 +247,8 @@ class KafkaSubscription(Follower):
         """Give the consumer what it has room for: first what waited, then what is new; the other way round while there
         is what was passed over, but for every OLD_EVERYth turn."""
         self._pumping = False
-        if self.membership.stopped:
+        if not self.membership.sure:
+            self.membership.doubt()
             return
         if not self._new_first:
             self._give_waiting()

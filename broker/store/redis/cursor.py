@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 from broker.store.contract import PASSED_MAX
 from broker.store.redis.connect import Reply
 from broker.store.redis.faults import GroupLost
+from broker.store.redis.handed import Handed
 from broker.store.redis.keys import AGAIN, Place, entry_id, place
 from broker.store.redis.matched import Matched
 from broker.store.redis.passed import Passed
@@ -44,12 +45,15 @@ MATCHED_BYTES = 4 * 1024 * 1024
 
 
 class Cursor(Pending):
-    """Lives on the loop. `owner`: it may hand over. passing: what it is behind with is just being passed over."""
+    """Lives on the loop. `owner`: it may hand over. passing: what it is behind with is just being passed over.
+
+    owner_until: loop seconds; until then no other process may hand over, for sure.
+    """
 
     def __init__(self, subscription: RedisSubscription, shard: int, tail: Tail | None) -> None:
         super().__init__(subscription, shard)
         self.owner = False
-        self.owner_until = 0.0  # loop seconds
+        self.owner_until = 0.0
         self.head = ""
         self.head_place: Place = 0
         self.head_count = -1
@@ -91,6 +95,23 @@ class Cursor(Pending):
             self._dry = False
         self.matched.drop_below(at + 1)
 
+    def holds(self, handed: Handed) -> bool:
+        """It is with the consumer, and nobody else may have it by now."""
+        return self.has(handed) and (not self.subscription.ordered or self.subscription.now() < self.owner_until)
+
+    def let_go(self, handed: Handed) -> None:
+        """The consumer has it no more, and it is still pending. Ordered, it is read again before anything else is
+        handed over; else it is as if it had not been."""
+        if not self.end(handed):
+            return
+        if not self.subscription.ordered:
+            self.backlog.append(handed)
+            self.subscription.more()
+            return
+        self.short = True
+        if self.owner:
+            self.subscription.takeover.lost(self)
+
     def stop(self) -> None:
         """Hand over nothing more."""
         self.owner = False
@@ -126,14 +147,14 @@ class Cursor(Pending):
 
     def pull_old(self) -> bool:
         """What was taken over and waits, then what was passed over. Whether something is handed over."""
-        if not (self.backlog or self.passed.stretches) or not self._may():
+        if not (self.backlog or self.passed.stretches) or not self.may():
             return False
         gave = bool(self.backlog) and self.give_backlog()
         return gave if self.backlog else self.passed.pull() or gave
 
     def pull(self) -> bool:
         """Hand over what there is room for, and see to it that there is more. Whether something will be."""
-        if self._claiming or self.passing or not self._may():
+        if self._claiming or self.passing or not self.may():
             return False
         subscription = self.subscription
         if (self.backlog or self.passed.stretches) and (subscription.ordered or not subscription.newest):
@@ -177,11 +198,12 @@ class Cursor(Pending):
         keys = (self.stream, self.subscription.keys.heads, self.subscription.keys.passed)
         self.link.run(PASS, keys, self.group, self.field, PASSED_MAX, then=then, repeat=True)
 
-    def _may(self) -> bool:
+    def may(self) -> bool:
+        """Hand over, or take what is due."""
         if not self.owner or self.subscription.closed:
             return False
-        if self.fence and self.subscription.now() > self.owner_until:
-            self.subscription.takeover.lost(self)  # Redis was away for so long that another may have taken it
+        if self.subscription.ordered and self.subscription.now() >= self.owner_until:
+            self.subscription.takeover.lost(self)  # we were stopped, or Redis was away: another may have taken it
             return False
         return True
 

@@ -31,7 +31,8 @@ class Pending:
     """out: with the consumer, by entry. backlog: pending for us, not with the consumer yet.
 
     field: what it is called in hashes of all triggers. epoch: which group it is; another one when the group was lost
-    and made again. lease, fence: of an ordered trigger (takeover.py).
+    and made again. lease, fence: of an ordered trigger (takeover.py). short: the consumer let go of something, which is
+    pending and not known here any more.
     """
 
     def __init__(self, subscription: RedisSubscription, shard: int) -> None:
@@ -44,6 +45,7 @@ class Pending:
         self.lease = subscription.keys.lease(subscription.key, shard)
         self.fence = ""
         self.epoch = 0
+        self.short = False
         self.backlog: deque[Handed] = deque()
         self.out: dict[bytes, Handed] = {}
         self._ended: set[bytes] | None = None  # while takeover.py asks what is pending: what ended meanwhile

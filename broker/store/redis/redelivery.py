@@ -100,7 +100,7 @@ class Redelivery:
         if not self._due_ms or self._taking or subscription.closed or not subscription.link.up:
             return False
         room = subscription.room()
-        mine = [str(cursor.shard) for cursor in subscription.cursors if cursor.owner]
+        mine = [str(cursor.shard) for cursor in subscription.cursors if cursor.may()]
         if room <= 0 or not mine:
             return False  # whoever makes room, and the next pulse, come back to it
         self._taking = True

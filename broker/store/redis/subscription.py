@@ -88,7 +88,7 @@ class RedisSubscription:
         if self.ordered != self.consumer.ordered:
             self.ordered = self.consumer.ordered
             for cursor in self.cursors:  # an ordered one works when it has its lease: the next pulse tries
-                cursor.owner, cursor.fence = not self.ordered, ""
+                cursor.owner, cursor.owner_until, cursor.fence = not self.ordered, 0.0, ""
             self.more()
 
     def settle(self, delivery: Delivery) -> None:
@@ -119,6 +119,15 @@ class RedisSubscription:
                 self.redelivery.note(delivery, due_at, attempt)
         elif delivery.cursor.end(delivery):
             self.redelivery.put(delivery, due_at, attempt)
+
+    def holds(self, delivery: Delivery) -> bool:
+        assert isinstance(delivery, Handed)
+        return not self.closed and self._cursor(delivery).holds(delivery)
+
+    def let_go(self, delivery: Delivery) -> None:
+        assert isinstance(delivery, Handed)
+        if not self.closed:
+            self._cursor(delivery).let_go(delivery)
 
     def park(self, delivery: Delivery, failure: Failure, kept: Kept = "parked") -> None:
         assert isinstance(delivery, Handed)
@@ -264,6 +273,9 @@ class RedisSubscription:
 
     def pull_after(self, seconds: float) -> None:
         self._loop.call_later(seconds, self.more)
+
+    def _cursor(self, handed: Handed) -> Cursor:
+        return self.cursors[handed.cursor.shard]  # AGAIN is the last
 
     def _pull(self) -> None:
         """What waited comes before what is new. With `newest` it is the other way round, but when its turn has come."""

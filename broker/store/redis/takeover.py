@@ -6,6 +6,10 @@ A process touches what it holds every third of `lease_s`; what nobody has touche
 trigger has a lease per shard with a fencing token instead: its scripts refuse whoever does not hold it any more, and
 who gets it takes over everything that is pending, in log order, before it looks at anything new.
 
+A process counts its lease from when it asked for it, and as a tenth shorter than it is: when it is over the consumer is
+told to let go of what it has not begun (`Consumer.revoked`). Whoever renews it after that, even if nobody else had it
+meanwhile, reads what was let go again before anything else is handed over.
+
 Source: spec/eventing.md §27.5, §27.7, §27.9; reliability.md BR-18.
 """
 
@@ -31,6 +35,7 @@ log = logging.getLogger(__name__)
 
 STEP = 100  # entries per script, and about how many an unordered trigger takes over before it has handed them on
 TOUCH_STEP = 500
+SURE = 0.9  # of a lease: clocks do not run alike, and an attempt takes a moment to begin
 ENDS_MAX = 10  # workers that may die with an entry before it is parked
 
 
@@ -63,17 +68,22 @@ class Takeover:
             if cursor.owner:
                 self.lost(cursor)
             return
-        fence = reply[1].decode()
-        cursor.owner_until = asked + lease_s
+        fence, until = reply[1].decode(), asked + lease_s * SURE
         if cursor.owner and fence == cursor.fence:
+            cursor.owner_until = until
             return
         if fence != cursor.fence:
+            cursor.owner_until = 0.0
+            if cursor.fence:
+                self._revoke()
             cursor.out.clear()  # of an ownership that ended: it comes again
             cursor.backlog.clear()
-        cursor.fence = fence
+        cursor.fence, cursor.short = fence, False
         await subscription.find(cursor)
         await self.pending(cursor, "", 0)
-        cursor.owner = True
+        if cursor.short:
+            return  # the consumer let go of something meanwhile: once more, at the next pulse
+        cursor.owner, cursor.owner_until = True, until
         subscription.more()
 
     async def keep(self, dead: Sequence[str] = ()) -> None:
@@ -81,14 +91,18 @@ class Takeover:
         subscription = self._subscription
         for cursor in subscription.cursors:
             left_s = cursor.owner_until - subscription.now()
-            if not cursor.owner or left_s < subscription.log.lease_s * 2 / 3:
+            if not cursor.owner or left_s < subscription.log.lease_s * (SURE - 1 / 3):
                 await self.own(cursor, dead)
 
     def lost(self, cursor: Cursor) -> None:
         """Another process may deliver now. What the consumer has may still be settled; nothing more is handed over."""
         cursor.stop()
-        cursor.fence = ""
+        cursor.owner_until = 0.0
         log.warning("redis_lease_lost trigger=%s shard=%d", self._subscription.name, cursor.shard)
+        self._revoke()
+
+    def _revoke(self) -> None:
+        asyncio.get_running_loop().call_soon(self._subscription.consumer.revoked)
 
     def hold(self) -> None:
         """An ordered trigger hands over nothing new before it knows what is pending: order is at stake."""
@@ -102,6 +116,8 @@ class Takeover:
         """Say that what is pending for us is being worked on."""
         subscription = self._subscription
         for cursor in subscription.cursors:
+            if subscription.ordered and not cursor.owner:
+                continue  # whoever has the lease looks after it
             mine = cursor.mine
             for i in range(0, len(mine), TOUCH_STEP):
                 some = mine[i : i + TOUCH_STEP]

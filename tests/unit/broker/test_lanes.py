@@ -87,6 +87,14 @@ class AnyInterleaving(RuleBasedStateMachine):
             del self.held[lane]
             self.lanes.free(lane)
 
+    @rule(rest=st.integers(0, 3))
+    def drop(self, rest):
+        gone = self.lanes.drop(lambda item: item[1] % 4 != rest)
+        for key, numbers in self.added.items():
+            waiting = numbers[len(self.got[key]) :]
+            assert [n for k, n in gone if k == key] == [n for n in waiting if n % 4 == rest]
+            self.added[key] = self.got[key] + [n for n in waiting if n % 4 != rest]
+
     @invariant()
     def in_order_and_each_once(self):
         for key, got in self.got.items():

@@ -193,6 +193,14 @@ class AnyOrder(RuleBasedStateMachine):
                 self.held.remove(item)
                 self.window.release(item)
 
+    @rule(rest=st.integers(0, 3))
+    def drop(self, rest):
+        waiting = [item for item in self.held if item not in self.flying]
+        gone = self.window.drop(lambda item: item.number % 4 != rest)
+        assert set(gone) == {item for item in waiting if item.number % 4 == rest}
+        self.held = [item for item in self.held if item not in gone]
+        self.sleeping = [item for item in self.sleeping if item not in gone]
+
     @rule(seconds=st.floats(0.01, 3.0))
     def time(self, seconds):
         self.now += seconds

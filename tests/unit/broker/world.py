@@ -47,7 +47,9 @@ class Store:
         self.out = {}  # position → Delivery
         self.scheduled = {}  # position → (due_at, attempt, kept)
         self.settled, self.parked, self.replies, self.laters, self.handed = [], [], [], [], []
+        self.let, self.stale = [], set()
         self.fault = None
+        self.sure = True  # what is out is for sure not another process's
         self.closed = self.asked = False
         self._serial = itertools.count(1)
 
@@ -69,7 +71,7 @@ class Store:
         room = self.consumer.room()
         assert room >= 0
         batch = []
-        while self.waiting and len(batch) < room and not self.closed:
+        while self.waiting and len(batch) < room and not self.closed and self.sure:
             delivery = heapq.heappop(self.waiting)[2]
             assert delivery.position not in self.out
             self.out[delivery.position] = delivery
@@ -80,14 +82,18 @@ class Store:
 
     def _end(self, delivery):
         assert not self.closed, "after close"
+        if delivery in self.stale:
+            self.stale.remove(delivery)
+            return
         assert self.out.pop(delivery.position, None) is delivery, (
             f"not handed over, or ended already: {delivery.position}"
         )
         self.scheduled.pop(delivery.position, None)
 
     def settle(self, delivery):
+        if delivery not in self.stale:
+            self.settled.append(delivery)
         self._end(delivery)
-        self.settled.append(delivery)
 
     def settle_with(self, delivery, reply, done):
         assert self.out.get(delivery.position) is delivery
@@ -101,7 +107,41 @@ class Store:
 
         self.loop.call_soon(commit)
 
+    def holds(self, delivery):
+        return self.sure and delivery not in self.stale
+
+    def let_go(self, delivery):
+        _, delivery.attempt, _ = self.scheduled.get(delivery.position, (0, delivery.attempt, False))
+        if delivery not in self.stale:
+            self.let.append(delivery)
+        self._end(delivery)
+
+    def lose(self):
+        """From now on another process may have what is out."""
+        self.sure = False
+
+    def regain(self, taken=None):
+        """taken: positions that another process had meanwhile, and has settled; None: nobody had anything. What was let
+        go is handed over again."""
+        again, self.let = {d.position: d for d in self.let}, []
+        if taken is not None:
+            self.stale.update(self.out.values())
+            again.update(self.out)
+            self.out = {}
+            self.waiting = [entry for entry in self.waiting if entry[2].position not in taken]
+            heapq.heapify(self.waiting)
+        for position, delivery in again.items():
+            if position not in (taken or ()):
+                copy = Delivery(delivery.record, position, delivery.attempt)
+                heapq.heappush(self.waiting, (1, int(position), copy))
+        self.sure = True
+        if taken is not None:
+            self.consumer.revoked()
+        self.more()
+
     def later(self, delivery, *, due_at, attempt, keep=False):
+        if delivery in self.stale:
+            return
         self._end(delivery)
         self.laters.append((delivery.position, attempt, round(due_at - self.clock.wall(), 3), keep))
         self.scheduled[delivery.position] = (due_at, attempt, keep)

@@ -21,15 +21,20 @@ EARLIEST = Start("earliest")
 
 
 class Trigger:
-    """A Consumer that settles what it gets, unless `hold`."""
+    """A Consumer that settles what it gets, unless `hold`; `lets_go`: as a dispatcher does, of what it holds but `busy`
+    (ids)."""
 
-    def __init__(self, key: str = "t1", *, hold: bool = False, ordered: bool = False, type: str = "") -> None:
+    def __init__(
+        self, key: str = "t1", *, hold: bool = False, ordered: bool = False, type: str = "", lets_go: bool = False
+    ) -> None:
         self.key = key
         self.name = f"default/{key}"
         self.ordered = ordered
         self.interest = ("type", type) if type else None
         self.type = type
         self.hold = hold
+        self.lets_go, self.busy = lets_go, set[str]()
+        self.let: list[Delivery] = []
         self.capacity = 1000
         self.fresh_capacity: int | None = None  # None: as much as there is room
         self.got: list[Delivery] = []
@@ -43,6 +48,14 @@ class Trigger:
 
     def fresh(self) -> int:
         return self.capacity if self.fresh_capacity is None else self.fresh_capacity
+
+    def revoked(self) -> None:
+        if not self.lets_go or self.subscription is None:
+            return
+        for one in list(self.got):
+            if one not in self.let and one.record.event.id not in self.busy and not self.subscription.holds(one):
+                self.let.append(one)
+                self.subscription.let_go(one)
 
     def deliver(self, batch: Sequence[Delivery]) -> None:
         self.got += batch

@@ -4,6 +4,7 @@ Idempotent, acks=all; only what is settled is committed; what completes after a 
 """
 
 import asyncio
+import time
 
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
@@ -98,6 +99,45 @@ async def test_deliveries_stay_in_flight_when_their_partition_comes_back(kafka: 
     await asyncio.sleep(0.5)
     assert len(first.got) == 30, "what it kept is not handed over a second time"
     assert len(second.got) < 30
+
+
+async def test_a_rebalance_waits_for_what_is_on_its_way_and_the_rest_moves_in_order(kafka: Kafka) -> None:
+    one, two = await kafka.open(partitions=1), await kafka.open(partitions=1)
+    first = await Trigger(hold=True, ordered=True, lets_go=True).on(one)
+    await append(one, *(record(f"e{i}", partitionkey="k") for i in range(20)))
+    await first.until(20)
+    first.subscription.later(first.got[1], due_at=time.time() + 300, attempt=4, keep=True)
+    first.busy = {"e0"}
+    begun = time.monotonic()
+    second = await Trigger(hold=True, ordered=True, lets_go=True).on(two)
+    await until(lambda: len(first.let) == 19)
+    assert not first.subscription.holds(first.got[0]), "what is on its way may end; it may not begin again"
+    first.subscription.settle(first.got[0])
+    await until(lambda: len(first.got) + len(second.got) == 39)
+    assert time.monotonic() - begun < membership.DRAIN_S, "nobody waited for what had not begun"
+    again = [(one.record.event.id, one.attempt) for one in (*first.got[20:], *second.got)]
+    assert again == [(f"e{i}", 4 if i == 1 else 1) for i in range(1, 20)]
+
+
+async def test_a_member_that_hears_nothing_for_a_session_lets_go_and_has_it_again_when_it_is_still_one(
+    own: Kafka, server: Server
+) -> None:
+    log = await own.open(partitions=1)
+    trigger = await Trigger(hold=True, ordered=True, lets_go=True).on(log)
+    await append(log, *(record(f"e{i}", partitionkey="k") for i in range(10)))
+    await trigger.until(10)
+    trigger.busy = {"e0"}
+    server.freeze()
+    await until(lambda: not trigger.subscription.holds(trigger.got[1]))
+    trigger.subscription.let_go(trigger.got[1])  # as an attempt would that was about to begin
+    trigger.let.append(trigger.got[1])
+    await until(lambda: len(trigger.let) == 9)
+    await asyncio.sleep(0.5)
+    assert len(trigger.got) == 10, "nothing is handed over that may be another's"
+    server.thaw()
+    await trigger.until(19)
+    assert trigger.ids[10:] == [f"e{i}" for i in range(1, 10)]
+    assert all(trigger.subscription.holds(one) for one in trigger.got[10:])
 
 
 async def test_order_per_key_holds_when_a_process_dies_in_the_middle(kafka: Kafka) -> None:

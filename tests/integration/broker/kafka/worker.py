@@ -43,6 +43,9 @@ class Subscriber:
         self.away = False
         self.subscription.newest_first()
 
+    def revoked(self) -> None:
+        """It goes on with what it has."""
+
     def deliver(self, batch: Sequence[Delivery]) -> None:
         self.holds += len(batch)
         self.loop.call_later(0.001, self.answered, batch)

@@ -42,6 +42,9 @@ class Deliverer:
     def fresh(self) -> int:
         return self.room()
 
+    def revoked(self) -> None:
+        """It goes on with what it has."""
+
     def deliver(self, batch: Sequence[Delivery]) -> None:
         self.free -= len(batch)
         if self.ordered:

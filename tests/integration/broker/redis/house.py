@@ -30,13 +30,22 @@ class Subscriber(eventstore.Subscriber):
         else:
             self.held.append(delivery)
 
+    def let_go_all(self) -> None:
+        """Of what it holds and may not begin."""
+        held, self.held = self.held, []
+        for delivery in held:
+            if self.subscription.holds(delivery):
+                self.held.append(delivery)
+            else:
+                self.let_go(delivery)
+
     def settle_all(self) -> None:
         held, self.held = self.held, []
         for delivery in held:
             self.settle(delivery)
         self.subscription.more()
 
-    def let_go(self) -> None:
+    def forget_held(self) -> None:
         """The test ends what it holds by itself."""
         self.held, self.holds = [], 0
 

@@ -208,7 +208,7 @@ async def test_a_record_that_ends_its_process_again_and_again_is_parked(house: H
             RECLAIM, (cursor.stream, log.keys.crashes("t1")), cursor.group, f"ghost-{i}", "", 0, "-", 10
         )
     cursor.out.clear()
-    subscriber.let_go()
+    subscriber.forget_held()
     await subscriber.subscription.takeover.reclaim("ghost-9")
     await until(lambda: subscriber.subscription.lag().parked == 1)
     [letter] = await subscriber.subscription.letters()
@@ -253,3 +253,57 @@ async def test_a_delayed_record_of_an_ordered_trigger_is_delivered_by_its_owner(
     await owner.until(2)
     await asyncio.sleep(0.5)
     assert other.got == []
+
+
+async def test_an_owner_that_could_not_renew_its_lease_lets_go_and_reads_it_again_before_anything_new(
+    fragile: House,
+) -> None:
+    log = await fragile.log(lease_s=1.5)
+    owner = await subscribe(log, Subscriber(ordered=True))
+    await append(log, *(record(f"e{i}") for i in range(5)))
+    await owner.until(5)
+    assert all(owner.subscription.holds(one) for one in owner.got)
+    owner.subscription.later(owner.got[1], due_at=4e9, attempt=3, keep=True)
+    await append(log, record("marker"))
+    await owner.until(6)
+    fragile.server.freeze()
+    await until(lambda: not owner.subscription.holds(owner.got[0]))
+    owner.let_go_all()
+    await asyncio.sleep(0.5)
+    assert owner.held == [], "no lease, nothing to begin"
+    fragile.server.thaw()
+    await owner.until(12)
+    assert owner.attempts[6:] == [("e0", 1), ("e1", 3), ("e2", 1), ("e3", 1), ("e4", 1), ("marker", 1)]
+    assert owner.got[7].due_at == 4e9
+    await until(lambda: all(owner.subscription.holds(one) for one in owner.got[6:]))
+
+
+async def test_a_lease_that_nobody_else_had_meanwhile_repeats_nothing_of_what_is_on_its_way(house: House) -> None:
+    log = await house.log(lease_s=3600)
+    owner = await subscribe(log, Subscriber(ordered=True))
+    await append(log, *(record(f"e{i}") for i in range(5)))
+    await owner.until(5)
+    [cursor] = [cursor for cursor in owner.subscription.cursors if cursor.out]
+    cursor.owner_until = 0.0  # as if it had been stopped for that long
+    busy = owner.held.pop(0)
+    assert not owner.subscription.holds(busy)
+    owner.let_go_all()
+    await append(log, record("new"))
+    await owner.until(10)
+    assert owner.ids[5:] == ["e1", "e2", "e3", "e4", "new"]
+    assert owner.revocations == 1
+    assert owner.subscription.holds(busy), "the same fence: it was nobody else's"
+
+
+async def test_what_an_owner_let_go_is_not_kept_from_the_next_one(house: House) -> None:
+    stale_log = await house.log(lease_s=1.5)
+    stale = await subscribe(stale_log, Subscriber(ordered=True))
+    await append(stale_log, *(record(f"e{i}") for i in range(3)))
+    await stale.until(3)
+    lease = f"fe:{{{BROKER}}}:lease:t1:0"
+    house.server.ask("SET", lease, "somebody 99")  # which never looks at anything
+    await until(lambda: stale.revocations)
+    assert not any(stale.subscription.holds(one) for one in stale.got)
+    await asyncio.sleep(2.0)  # were they still touched, they would not grow idle
+    idle = await stale_log.link.call("XPENDING", f"fe:{{{BROKER}}}:s:0", "t:t1", "IDLE", 1500, "-", "+", 10)
+    assert len(idle) == 3

@@ -178,7 +178,7 @@ async def test_with_a_full_memory_deliveries_can_be_given_back_and_parked(fragil
     await append(log, record("later"), record("parked"))
     later, parked = await subscriber.until(2)
     fragile.server.set("maxmemory", "100kb")
-    subscriber.let_go()
+    subscriber.forget_held()
     subscriber.subscription.later(later, due_at=0, attempt=2)
     subscriber.subscription.park(parked, Failure(reason="rejected"))
     await subscriber.until(3)
@@ -223,7 +223,7 @@ async def test_scripts_that_were_flushed_are_loaded_again(fragile: House) -> Non
     await accepted(log, record("a"))
     [delivery, *_] = await subscriber.until(1)
     assert fragile.server.ask("SCRIPT", "FLUSH").startswith(b"+OK")
-    subscriber.let_go()
+    subscriber.forget_held()
     subscriber.subscription.later(delivery, due_at=0, attempt=2)
     await until(lambda: any(one.attempt == 2 and one.position == delivery.position for one in subscriber.got))
 

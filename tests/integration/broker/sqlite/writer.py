@@ -37,6 +37,9 @@ class Consumer:
     def fresh(self) -> int:
         return self.room()
 
+    def revoked(self) -> None:
+        """It goes on with what it has."""
+
     def deliver(self, batch) -> None:
         self.held += len(batch)
         for delivery in batch:

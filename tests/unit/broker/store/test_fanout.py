@@ -39,6 +39,9 @@ class Consumer:
     def fresh(self) -> int:
         return self.room()
 
+    def revoked(self) -> None:
+        """It goes on with what it has."""
+
     def deliver(self, batch: Sequence[Delivery]) -> None:
         self.batches += 1
         self.got += batch

@@ -332,3 +332,43 @@ def test_every_offset_is_handed_over_and_what_is_settled_never_again(done: list[
     old(end)
     new(end)
     assert {*held, *settled} == set(range(end))
+
+
+def test_what_the_consumer_let_go_is_read_again_with_its_attempt_and_what_it_has_is_not() -> None:
+    partition = Partition(0, 0)
+    read(partition, *range(10))
+    partition.again(4, 3, 7.5)
+    assert [partition.let_go(offset) for offset in (4, 6)] == [True, True]
+    partition.settle(0)
+    assert partition.fetch_from == 4
+    assert read(partition, *range(4, 12)) == [Try(3, 7.5), None, FIRST, None, None, None, FIRST, FIRST]
+    assert partition.commit("u", "w").offset == 1
+
+
+def test_what_was_let_go_is_in_the_commit_as_open() -> None:
+    partition = Partition(0, 0)
+    read(partition, *range(3))
+    partition.again(1, 4, 9.0)
+    partition.let_go(1)
+    partition.settle(0)
+    partition.settle(2)
+    after = Partition.restore(0, partition.commit("u", "w"))
+    assert read(after, 1, 2, 3) == [Try(4, 9.0), None, FIRST]
+
+
+def test_what_was_let_go_after_a_seek_back_is_read_once() -> None:
+    partition = Partition(0, 0)
+    read(partition, *range(6))
+    partition.seek(2)
+    assert partition.let_go(4)
+    assert read(partition, 2, 3, 4, 5) == [None, None, FIRST, None]
+    assert partition.holes == {}
+
+
+def test_what_ended_or_belongs_to_somebody_else_cannot_be_let_go() -> None:
+    partition = Partition(0, 0)
+    read(partition, 0, 1)
+    partition.settle(0)
+    assert not partition.let_go(0)
+    partition.alive = False
+    assert not partition.let_go(1)
