@@ -210,6 +210,16 @@ def _free(host: str, port: int) -> int:
         return int(probe.getsockname()[1])
 
 
+async def _no_resources(_: web.Request) -> web.StreamResponse:
+    from controlplane.api.status import ApiError
+
+    raise ApiError(
+        404,
+        "NotFound",
+        "this is a broker of its own, without resources; `dataplane send` and `dataplane events` ask it",
+    )
+
+
 class Inspection:
     """The inspection API of a broker process of its own, on any loopback port, behind the guard of every API."""
 
@@ -222,7 +232,7 @@ class Inspection:
         from controlplane.api.guard import answers, guard
 
         app = web.Application(middlewares=[answers, guard(instance.token(self._data).reveal())])
-        app.add_routes(self._eventing.inspect.routes())
+        app.add_routes([*self._eventing.inspect.routes(), web.route("*", "/{rest:.*}", _no_resources)])
         self._runner = make_runner(app)
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", 0).start()

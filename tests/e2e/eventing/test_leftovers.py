@@ -46,3 +46,11 @@ async def test_events_of_a_broker_that_left_the_snapshot_file_are_found_by_the_d
     told = await command(process, "doctor")
     assert "a broker, http=" in told
     assert "events that no Broker has: left/main" in told
+
+
+async def test_a_broker_of_its_own_that_is_asked_for_resources_says_what_it_has(
+    broker_process: Callable[..., Awaitable[BrokerProcess]],
+) -> None:
+    process = await broker_process(SNAPSHOT)
+    assert "a broker of its own, without resources" in await command(process, "get", "trigger", fails=True)
+    assert "a broker, http=" in await command(process, "doctor")
