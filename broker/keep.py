@@ -174,7 +174,12 @@ class BrokerKeeper:
             gone = next(iter(self._gone))
             await log_.forget(gone)
             self._gone.pop(gone, None)
-        self._tell(Reported(kind="broker", key=self._key, uid=wanted.uid, ready=True, durability=self._durability()))
+        self._tell(
+            Reported(
+                kind="broker", key=self._key, uid=wanted.uid, ready=True,
+                durability=self._durability(), shown=log_.shown(),
+            )
+        )  # fmt: skip
         whole = True
         if self._house.dispatch:
             for key, trigger in triggers.items():
@@ -238,7 +243,7 @@ class BrokerKeeper:
         was = self._opened or self._was  # also what was never opened: an earlier process may have
         if self._delete and was is not None and not was.waits_for:
             kind = was.store or self._house.settings.store
-            await (await self._house.store(kind)).delete(self._key)
+            await (await self._house.store(kind)).delete(self._key, log_settings(self._house.settings, was))
         self.log = None
         return True
 

@@ -112,6 +112,7 @@ _SETTINGS: dict[str, Callable[[str], float]] = {
 }
 _OURS = "eventing.dataplane.dev/"
 STORE, DURABILITY = _OURS + "store", _OURS + "durability"  # annotations of a Broker's status, for people
+_TOPIC = "default.topic"  # of status alone: what the store says that it is
 EXTERNAL_TOPIC = "kafka.eventing.knative.dev/external.topic"  # of a Broker: a topic that is there already
 _IGNORED = ("channel-template-spec", "_example")
 _POSITIVE = ("default.topic.partitions", "default.topic.replication.factor")
@@ -197,5 +198,5 @@ def written(one: StoreConfig, class_: str) -> dict[str, str]:
 
 def from_written(annotations: Mapping[str, str]) -> StoreConfig:
     settings = {key: _SETTINGS[key](text) for key, text in annotations.items() if key in _SETTINGS}
-    config = {k: v for k, v in annotations.items() if k not in _SETTINGS and not k.startswith(_OURS)}
+    config = {k: v for k, v in annotations.items() if k not in _SETTINGS and k != _TOPIC and not k.startswith(_OURS)}
     return StoreConfig(settings=settings, config=config)

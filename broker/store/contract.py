@@ -287,6 +287,10 @@ class EventLog(Protocol):
         """(records, bytes) held, as far as known."""
         ...
 
+    def shown(self) -> dict[str, str]:
+        """Where the events are, for the Broker's status, by the names that people know it by (spec §12.3)."""
+        ...
+
 
 class EventStore(Protocol):
     """One kind of store in one process."""
@@ -307,8 +311,11 @@ class EventStore(Protocol):
         """
         ...
 
-    async def delete(self, broker: str) -> None:
-        """Everything of that broker goes, whether it is open or not (spec §12.10). Missing is no error."""
+    async def delete(self, broker: str, settings: LogSettings | None = None) -> None:
+        """Everything of that broker goes, whether it is open or not (spec §12.10). Missing is no error.
+
+        settings: what `open` would get, for one that is not open; its config may say where its events are.
+        """
         ...
 
     def not_ready(self) -> str:

@@ -120,6 +120,9 @@ class MemoryLog:
     def size(self) -> tuple[int, int]:
         return len(self._tail), self._tail.bytes
 
+    def shown(self) -> dict[str, str]:
+        return {}
+
     async def close(self) -> None:
         for place in list(self._fanout.places.values()):
             await place.close()
@@ -366,7 +369,7 @@ class MemoryStore:
         log.settings = settings
         return log
 
-    async def delete(self, broker: str) -> None:
+    async def delete(self, broker: str, settings: LogSettings | None = None) -> None:
         log = self._logs.pop(broker, None)
         if log is not None:
             await log.close()

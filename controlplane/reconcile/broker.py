@@ -58,8 +58,9 @@ def reconcile(broker: Broker, view: View, now: float) -> Outcome:
     if said is not None and said.uid not in ("", meta.uid):
         said = None
     (_stands_on_kafka if kafka else _stands)(said, status, marks)
-    if said is not None and said.durability:
-        status = replace(status, annotations={**status.annotations, DURABILITY: said.durability})
+    if said is not None:
+        durability = {DURABILITY: said.durability} if said.durability else {}
+        status = replace(status, annotations={**status.annotations, **said.shown, **durability})
     status = replace(status, conditions=marks.close(), observed_generation=meta.generation)
     return Outcome(update(broker, replace(broker, status=status)))
 

@@ -98,7 +98,7 @@ class Reported(_Value, frozen=True, kw_only=True):
 
     key: `namespace/name`. uid: of which object it speaks. ready: a broker accepts events durably; of a trigger, every
     event accepted from now on reaches it (spec §12.8). reason: CamelCase, "" when ready. durability: of a broker, in
-    the store's words. start: of a trigger, where it began to read.
+    the store's words; shown: where its events are, for its status. start: of a trigger, where it began to read.
     """
 
     kind: Literal["broker", "trigger"]
@@ -108,4 +108,5 @@ class Reported(_Value, frozen=True, kw_only=True):
     reason: str = ""
     message: str = ""
     durability: str = ""
+    shown: dict[str, str] = {}
     start: str = ""

@@ -265,6 +265,9 @@ class KafkaLog:
         """Bytes: what this process appended."""
         return sum(max(0, end - self.begins.get(number, 0)) for number, end in self.ends.items()), self._bytes
 
+    def shown(self) -> dict[str, str]:
+        return {"default.topic": self.topic.name}
+
     # ---- for subscriptions ----
 
     def commit_every_s(self) -> float:

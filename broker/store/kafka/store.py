@@ -63,8 +63,7 @@ class KafkaStore:
             if found is not None:
                 found.settings = settings
                 return found
-            if self._config:
-                settings = msgspec.structs.replace(settings, config=self._config | settings.config)
+            settings = self._settled(settings)
             topic = topic_of(broker, settings, self._bootstrap)
             for other in self._logs.values():
                 if {topic.name, topic.kept} & {other.topic.name, other.topic.kept}:
@@ -93,13 +92,14 @@ class KafkaStore:
                 "durability_relaxed broker=%s topic=%s durability=%r", topic.broker, topic.name, self.durability
             )
 
-    async def delete(self, broker: str) -> None:
+    async def delete(self, broker: str, settings: LogSettings | None = None) -> None:
         """An external topic stays. Raises StoreUnavailable when Kafka is away: ask again."""
         opened = self._logs.pop(broker, None)
         if opened is None:
-            topic = topic_of(broker, LogSettings(config=self._config), self._bootstrap)
-            cluster, appender = self._cluster(topic.bootstrap, self._config)
-            opened = KafkaLog(topic, LogSettings(), cluster, appender, self._clock, self._meters, self._house)
+            settings = self._settled(settings or LogSettings())
+            topic = topic_of(broker, settings, self._bootstrap)
+            cluster, appender = self._cluster(topic.bootstrap, settings.config)
+            opened = KafkaLog(topic, settings, cluster, appender, self._clock, self._meters, self._house)
         await opened.close()
         for group in await opened.groups():
             await opened.cluster.delete_group(group)
@@ -120,6 +120,10 @@ class KafkaStore:
             await appender.close()
             await cluster.close()
         self._clusters.clear()
+
+    def _settled(self, settings: LogSettings) -> LogSettings:
+        """With what holds for every broker."""
+        return msgspec.structs.replace(settings, config=self._config | settings.config)
 
     def _cluster(self, bootstrap: str, config: dict[str, str]) -> tuple[Cluster, Appender]:
         key = (bootstrap, *(config.get(name, "") for name in CREDENTIALS))

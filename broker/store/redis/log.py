@@ -143,6 +143,9 @@ class RedisLog:
     def size(self) -> tuple[int, int]:
         return self.pulse.records, self.pulse.size_bytes
 
+    def shown(self) -> dict[str, str]:
+        return {}
+
     # ---- triggers ----
 
     async def subscribe(self, consumer: Consumer, start: Start) -> RedisSubscription:

@@ -92,7 +92,7 @@ class RedisStore:
         made.pulse.beat()
         return made
 
-    async def delete(self, broker: str) -> None:
+    async def delete(self, broker: str, settings: LogSettings | None = None) -> None:
         found = self._logs.pop(broker, None)
         if found is not None:
             await found.close()

@@ -149,6 +149,9 @@ class SqliteLog:
     def size(self) -> tuple[int, int]:
         return self.tail.next - self._groups.held.first, self._groups.held.held_bytes
 
+    def shown(self) -> dict[str, str]:
+        return {}
+
     async def close(self) -> None:
         """Write what waits, then let go of the file."""
         if self._groups.health.closed:

@@ -71,7 +71,7 @@ class SqliteStore:
             log.settings = settings
             return log
 
-    async def delete(self, broker: str) -> None:
+    async def delete(self, broker: str, settings: LogSettings | None = None) -> None:
         async with self._opening.setdefault(broker, asyncio.Lock()):
             log = self._logs.pop(broker, None)
             if log is not None:

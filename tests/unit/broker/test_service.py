@@ -67,6 +67,9 @@ class Log:
         await self.forgets.wait()
         self.forgotten.append(trigger)
 
+    def shown(self) -> dict[str, str]:
+        return {"default.topic": "t"}
+
 
 class Store:
     durability = "memory"
@@ -84,10 +87,11 @@ class Store:
             raise StoreUnavailable(f"{broker} is away")
         return self.logs.setdefault(broker, Log())
 
-    async def delete(self, broker: str) -> None:
+    async def delete(self, broker: str, settings: LogSettings | None = None) -> None:
         while broker in self.away:
             await asyncio.sleep(0)
         self.deleted.append(broker)
+        self.deleted_with = settings
         self.logs.pop(broker, None)
 
     def not_ready(self) -> str:
@@ -201,6 +205,16 @@ async def test_a_broker_that_is_open_goes_on_while_its_configuration_is_missing(
     assert world.service.log("default/b") is log
     world.change({}, {})
     await world.until(lambda: world.store.deleted == ["default/b"])
+
+
+async def test_what_is_deleted_is_where_its_configuration_says_that_it_is(world: World):
+    world.store.away.add("default/b")
+    world.change(broker(config={"bootstrap.servers": "theirs:9092"}, secret={"user": "me"}), {})
+    await world.until(lambda: "broker default/b" in world.reports)
+    world.store.away.clear()
+    world.change({}, {})
+    await world.until(lambda: world.store.deleted == ["default/b"])
+    assert world.store.deleted_with.config == {"bootstrap.servers": "theirs:9092", "user": "me"}
 
 
 async def test_a_broker_that_only_waited_has_nothing_to_delete(world: World):

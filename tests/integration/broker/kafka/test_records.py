@@ -2,9 +2,18 @@
 
 import pytest
 
-from broker.store.contract import Failure, Start
+from broker.store.contract import Failure, LogSettings, Start
 from dataplane.errors import EventTooLarge, StoreFault
-from tests.integration.broker.kafka.conftest import BROKER, EARLIEST, Kafka, Trigger, append, record, until
+from tests.integration.broker.kafka.conftest import (
+    BROKER,
+    EARLIEST,
+    Kafka,
+    Trigger,
+    append,
+    ended,
+    record,
+    until,
+)
 
 CE = [("ce_specversion", b"1.0"), ("ce_source", b"/other"), ("ce_type", b"t")]
 
@@ -105,6 +114,19 @@ async def test_an_external_topic_is_neither_made_nor_changed_nor_deleted(kafka: 
     assert [dict(one.headers)["ce_id"] for one in await kafka.read(name)] == [b"a"]
     assert await maker.cluster.partitions(name) == [0, 1]
     await maker.cluster.delete([name])
+    await store.delete("default/maker")
+
+
+async def test_what_is_deleted_without_having_been_open_is_what_its_config_names(kafka: Kafka) -> None:
+    config = {"brokers.topic.template": f"test-{kafka.run}-of-{{name}}"}
+    log = await kafka.open(**config)
+    assert log.shown() == {"default.topic": f"test-{kafka.run}-of-orders"}
+    topics = [log.topic.name, log.topic.kept]
+    await ended(kafka)
+    store = kafka.store()
+    await store.delete(BROKER, LogSettings(config=config))
+    maker = await kafka.open("default/maker", store=store)
+    assert [await maker.cluster.partitions(topic) for topic in topics] == [[], []]
     await store.delete("default/maker")
 
 

@@ -168,6 +168,16 @@ def test_an_external_topic_is_the_store_s_business(world):
     assert compiled.broker(look(world)).config == {key: "theirs"}
 
 
+def test_the_topic_that_the_store_chose_is_shown_and_is_no_configuration(world):
+    world.broker(class_="Kafka")
+    before = compiled.broker(look(world))
+    world.report("broker", "default", shown={"default.topic": "knative-broker-default-default"})
+    found = look(world)
+    assert found.status.annotations["default.topic"] == "knative-broker-default-default"
+    assert compiled.broker(found) == before
+    assert look(world) == found
+
+
 def test_the_config_map_that_every_knative_manifest_names_need_not_be_there(world):
     config = {
         "apiVersion": "v1",
