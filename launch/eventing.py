@@ -213,11 +213,8 @@ def _free(host: str, port: int) -> int:
 async def _no_resources(_: web.Request) -> web.StreamResponse:
     from controlplane.api.status import ApiError
 
-    raise ApiError(
-        404,
-        "NotFound",
-        "this is a broker of its own, without resources; `dataplane send` and `dataplane events` ask it",
-    )
+    why = "it is a broker of its own, which `dataplane send` and `dataplane events` ask"
+    raise ApiError(404, "NotFound", f"the server could not find the requested resource: {why}")
 
 
 class Inspection:

@@ -52,5 +52,5 @@ async def test_a_broker_of_its_own_that_is_asked_for_resources_says_what_it_has(
     broker_process: Callable[..., Awaitable[BrokerProcess]],
 ) -> None:
     process = await broker_process(SNAPSHOT)
-    assert "a broker of its own, without resources" in await command(process, "get", "trigger", fails=True)
+    assert "requested resource: it is a broker of its own" in await command(process, "get", "trigger", fails=True)
     assert "a broker, http=" in await command(process, "doctor")
