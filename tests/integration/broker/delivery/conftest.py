@@ -84,12 +84,12 @@ class BrokerHouse:
         self.log.append(batch, lambda fault: done.set_exception(fault) if fault else done.set_result(None))
         await done
 
-    async def until(self, condition: Callable[[], object], limit_s: float = 20.0) -> None:
+    async def until(self, condition: Callable[[], object], limit_s: float = 60.0) -> None:
         async with asyncio.timeout(limit_s):
             while not condition():
                 await asyncio.sleep(0.005)
 
-    async def settled(self, limit_s: float = 20.0) -> None:
+    async def settled(self, limit_s: float = 60.0) -> None:
         """Nothing waits, is on its way or is scheduled any more."""
 
         def idle() -> bool:

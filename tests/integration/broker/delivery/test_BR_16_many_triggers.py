@@ -14,7 +14,7 @@ async def test_one_event_for_five_hundred_triggers(house):
         consumer.deliver = lambda batch, deliver=deliver: (handed.extend(batch), deliver(batch))
     confirmed = []
     house.log.append([record_of(event("1", b"x" * 100_000))], lambda fault: confirmed.append(len(subscriber.requests)))
-    await house.until(lambda: len(subscriber.requests) == TRIGGERS, limit_s=60)
+    await house.until(lambda: len(subscriber.requests) == TRIGGERS, limit_s=120)
     await house.settled()
     assert confirmed == [0]
     assert len(handed) == TRIGGERS

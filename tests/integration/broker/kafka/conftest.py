@@ -16,7 +16,7 @@ from dataplane.wire.cloudevents import Event
 from tests.servers.kafka.server import SESSION_S, Missing, Server, required
 
 BROKER = "default/orders"
-WAIT_S = 30.0
+WAIT_S = 60.0
 EARLIEST = Start("earliest")
 
 

@@ -43,6 +43,14 @@ def mounted(tmp_path: Path):
         subprocess.run(["umount", "-l", folder], check=False)
 
 
+def written(said: Path, lines: int) -> None:
+    """Returns when the writer has said so many."""
+    end = time.monotonic() + 60
+    while said.read_text().count("\n") < lines:
+        assert time.monotonic() < end, said.read_text()[-300:]
+        time.sleep(0.05)
+
+
 async def test_BR_03_the_image_of_a_disk_in_use_has_everything_acknowledged(tmp_path: Path, mounted) -> None:
     image = tmp_path / "disk.img"
     with image.open("wb") as file:
@@ -57,7 +65,7 @@ async def test_BR_03_the_image_of_a_disk_in_use_has_everything_acknowledged(tmp_
     try:
         cuts: list[tuple[Path, set[str]]] = []
         for number in range(3):
-            time.sleep(0.7)
+            written(tmp_path / "said", 2000 * (number + 1))
             process.send_signal(signal.SIGSTOP)
             # What was said before the image is taken was acknowledged before it.
             lines = (tmp_path / "said").read_text().split("\n")[:-1]
