@@ -31,7 +31,7 @@ from broker.service import BrokerService
 from broker.store.contract import EventLog, Letter, Record, Start, Stored
 from broker.wanted import start_of, uid
 from dataplane.clock import rfc3339_micro
-from dataplane.errors import StoreFault
+from dataplane.errors import BadPosition, StoreFault
 
 PREFIX = "/dataplane/v1/eventing"
 BODY_BYTES_MAX = 1024 * 1024
@@ -251,6 +251,8 @@ def _answering(handler: Handler) -> Handler:
 async def _asked(work: Awaitable[V]) -> V:
     try:
         return await work
+    except BadPosition as fault:
+        raise _Refused(fault.status, f"{fault}; or latest, earliest, a time like 2026-01-31T12:00:00Z") from None
     except StoreFault as fault:
         raise _Refused(fault.status, str(fault) or fault.code) from None
 

@@ -78,6 +78,8 @@ def command(
         attributes[name] = value
     if target.startswith(("http://", "https://")):
         address = target
+    elif "://" in target:
+        raise click.UsageError(f"{target}: expected broker/NAME, http://… or https://…")
     else:
         word, slash, name = target.partition("/")
         if not slash or kind_named(word).kind != "Broker":

@@ -20,6 +20,11 @@ async def test_a_position_that_is_none_is_the_askers_mistake_and_not_the_stores(
     assert refused.value.status == status
 
 
+async def test_what_is_no_position_is_told_everything_that_would_be_right() -> None:
+    with pytest.raises(_Refused, match="'x' is none; or latest, earliest, a time like"):
+        await _asked(_raises(BadPosition("'x' is none")))
+
+
 @pytest.mark.parametrize("text", ["", "2026-01-31T00:00:00"])
 def test_a_start_that_is_none_is_refused_as_everything_else_is(text: str) -> None:
     with pytest.raises(_Refused, match="expected latest, earliest") as refused:

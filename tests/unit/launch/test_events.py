@@ -40,6 +40,7 @@ def test_following_ends_after_a_time_that_there_is(given: str, capsys: pytest.Ca
     [
         (["http://127.0.0.1:abc/"], "the port must be a number"),
         (["http:///a"], "a host is missing"),
+        (["ftp://h/a"], "ftp://h/a: expected broker/NAME, http://… or https://…"),
         (["http://127.0.0.1:9/", "--content-type", "a\nb"], "expected a media type"),
         (["http://127.0.0.1:9/", "--timeout", "0"], "longer than nothing"),
         (["http://127.0.0.1:9/", "--data", "@missing"], "missing: No such file"),
