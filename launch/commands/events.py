@@ -80,9 +80,14 @@ def list_(broker: str, namespace: str, data: Path, start: str, limit: int, outpu
 @click.option("--for", "for_s", type=Seconds(zero=False), default=None, help="End after this long, e.g. 30s.")
 @_output
 def tail(broker: str, namespace: str, data: Path, recent: int, for_s: float | None, output: str) -> int:
-    """Follow BROKER: every event, the triggers it matched, each delivery and its outcome. Ends with Ctrl-C."""
+    """Follow BROKER: every event, the triggers it matched, each delivery and its outcome. Ends with Ctrl-C.
+
+    Exit code 1 when the instance goes away.
+    """
     import json
     import time
+
+    from launch.instance import Failure
 
     path = _path("brokers", _name(broker, "Broker"), namespace, "tail", recent=recent)
     client = _client(data)
@@ -93,10 +98,10 @@ def tail(broker: str, namespace: str, data: Path, recent: int, for_s: float | No
                 fact = json.loads(line)
                 click.echo(line.decode().strip() if output == "json" else _told(fact))
             if until is not None and time.monotonic() >= until:  # noqa: TID251
-                break
+                return 0
     except TimeoutError:
-        pass
-    return 0
+        return 0
+    raise Failure("the instance has gone away")
 
 
 @command.command()
