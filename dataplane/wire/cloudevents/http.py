@@ -30,9 +30,9 @@ MODES_MAX = 1024  # remembered content types
 
 _BINARY, _STRUCTURED, _BATCH, _UNSUPPORTED = range(4)
 _CONTENT_TYPE = "datacontenttype"
-# No charset, which JSON has not: the SDK of JavaScript (10.0.0) takes none or `charset=utf-8`, in no other spelling.
-_STRUCTURED_LINE = b"content-type: application/cloudevents+json\r\n"
-_BATCH_LINE = b"content-type: application/cloudevents-batch+json\r\n"
+# Spec §2.4 writes UTF-8; the SDK of JavaScript (10.0.0) takes small letters alone, and this very spacing.
+_STRUCTURED_LINE = b"content-type: application/cloudevents+json; charset=utf-8\r\n"
+_BATCH_LINE = b"content-type: application/cloudevents-batch+json; charset=utf-8\r\n"
 _PERCENT, _QUOTE = b'%"'  # as numbers: looking for one is five times as fast
 _UTF8 = frozenset(("", "utf-8", "utf8", "us-ascii"))
 # Everything that needs no encoding: RFC 3986 unreserved and reserved, and what else stands between ! and ~ but " and %.

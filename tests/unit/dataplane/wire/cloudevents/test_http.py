@@ -207,7 +207,7 @@ def test_a_reply_is_an_event_or_nothing():
     assert decode_reply([*BASE, (b"content-type", b"text/plain")], b"x") == event
     line, body = encode_structured(event)
     assert decode_reply([(b"content-type", b"application/cloudevents+json")], body) == event
-    assert line == b"content-type: application/cloudevents+json\r\n"
+    assert line == b"content-type: application/cloudevents+json; charset=utf-8\r\n"
     assert decode_reply([(b"CE-SpecVersion", b"1.0"), *BASE[1:], (b"content-type", b"text/plain")], b"x") == event
     assert decode_reply([(b"content-type", b"text/html"), (b"accept-charset", b"x")], b"") is None
     assert decode_reply([], b"") is None
