@@ -18,6 +18,10 @@ class Owner(Protocol):
 
     def answered(self, attempt: "Attempt") -> None: ...
 
+    def may_begin(self, attempt: "Attempt") -> bool:
+        """It would be sent now, a first time or once more."""
+        ...
+
     def reply_stored(self, attempt: "Attempt", fault: StoreFault | None) -> None: ...
 
 
@@ -56,6 +60,9 @@ class Attempt(Call):
             reason=reason, code=code, dest=self.post.url, data=self.body[:DATA_BYTES_MAX],
             message=message or self.said(), attempts=self.number, at=at,
         )  # fmt: skip
+
+    def may_repeat(self) -> bool:
+        return self.consumer.may_begin(self)
 
     def on_answer(self) -> None:
         self.consumer.answered(self)

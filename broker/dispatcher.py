@@ -274,6 +274,9 @@ class TriggerConsumer:
         self._meters.in_flight.v = self._window.in_flight
         post.line.send(attempt, data)
 
+    def may_begin(self, attempt: Attempt) -> bool:
+        return not self.ordered or (self._subscription is not None and self._subscription.holds(attempt.delivery))
+
     # ---- end --------------------------------------------------------------------------------------
 
     def answered(self, attempt: Attempt) -> None:
@@ -439,7 +442,7 @@ class TriggerConsumer:
         assert self._subscription is not None
         if not self.ordered:
             return False
-        if self._subscription.holds(attempt.delivery):
+        if self.may_begin(attempt):
             self._straying = False
             return False
         self._let_go(attempt)

@@ -76,6 +76,10 @@ class Call:
         """It is over. Called on the loop, once; must not raise."""
         raise NotImplementedError
 
+    def may_repeat(self) -> bool:
+        """Asked when its line repeats and its connection was lost before an answer: whether this one may be, now."""
+        return True
+
     # ---- pool → us --------------------------------------------------------------------------
 
     def on_connected(self, connection: ClientConnection) -> None:
@@ -121,6 +125,7 @@ class Call:
             and not self.repeated
             and self._line.repeatable
             and isinstance(error, UpstreamReset)
+            and self.may_repeat()
         ):
             # The peer's keep-alive ran out while the request was on its way; a fresh connection tells the truth.
             self.repeated = self._dialling = True

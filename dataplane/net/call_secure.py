@@ -82,7 +82,7 @@ class SecureLine:
                 try:
                     await self._exchange(call, data)
                 except aiohttp.ServerDisconnectedError:
-                    if not self._repeatable:
+                    if not (self._repeatable and call.may_repeat()):
                         raise
                     await self._exchange(call, data)  # a kept connection that ended meanwhile
         except aiohttp.ConnectionTimeoutError:

@@ -233,6 +233,16 @@ async def test_but_not_when_the_request_must_not_be_repeated(engine, server):
     assert isinstance((await ask(line)).error, UpstreamReset)
 
 
+async def test_nor_when_whoever_asked_may_not_any_more(engine, server, monkeypatch):
+    server.script = closes_every_second
+    line = line_to(engine, server.url)
+    monkeypatch.setattr(Asked, "may_repeat", lambda call: False)
+    assert (await ask(line)).status == 200
+    call = await ask(line)
+    assert isinstance(call.error, UpstreamReset)
+    assert server.connections == 1
+
+
 async def test_and_only_once(engine, server):
     line = line_to(engine, server.url)
     assert (await ask(line)).status == 200

@@ -84,6 +84,20 @@ def test_what_is_heard_too_late_is_neither_parked_nor_dead_lettered_nor_replied_
     run(main)
 
 
+def test_what_is_on_its_way_is_not_sent_once_more_when_its_connection_is_lost_too_late():
+    async def main():
+        for what, repeated in ((ordered(), False), (trigger(), True)):
+            world = World(what, script=lambda asked: (1.0, 204))
+            world.store.offer(event("1"))
+            await asyncio.sleep(0.5)
+            (attempt,) = (call for line in world.lines for call in line.open)
+            assert attempt.may_repeat()
+            world.store.lose()
+            assert attempt.may_repeat() is repeated
+
+    run(main)
+
+
 def test_the_turn_of_the_dead_letter_sink_is_not_taken():
     async def main():
         def script(asked):
