@@ -1,6 +1,6 @@
 """One attempt at a delivery: one POST, to the subscriber or to the dead-letter sink.
 
-Path: dispatcher.py → window.py → [attempt] → net/call.py → [attempt] → dispatcher.py.
+Path: dispatcher.py → window.py → attempts.py → [attempt] → net/call.py → [attempt] → attempts.py.
 """
 
 from typing import Protocol
@@ -14,7 +14,7 @@ from dataplane.net.call import Call
 
 
 class Owner(Protocol):
-    """Whose attempt it is (dispatcher.py)."""
+    """Whose attempt it is (attempts.py)."""
 
     def answered(self, attempt: "Attempt") -> None: ...
 

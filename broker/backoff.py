@@ -1,6 +1,6 @@
 """How long until the next attempt.
 
-Path: dispatcher.py → [backoff] → Subscription.later.
+Path: attempts.py → [backoff] → Subscription.later.
 
     linear        D, 2D, 3D, …           exponential   D, 2D, 4D, …          capped, then ±10 %
 

@@ -1,6 +1,6 @@
 """An event as the request that a subscriber or a dead-letter sink gets, and its answer as a reply.
 
-Path: dispatcher.py → [deliver] → net/call.py → subscriber → [deliver] → store.
+Path: attempts.py → [deliver] → net/call.py → subscriber → [deliver] → store.
 
 Binary whatever the mode it came in, unless the trigger asks for JSON. Everything that is the same for all events of a
 trigger is joined once. The hop count stays with us: `knativebrokerttl` is taken off, `knativearrivaltime` is there.

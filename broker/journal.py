@@ -1,6 +1,6 @@
 """What happened to recent events, for people: `dataplane events tail` and `trace`.
 
-Path: ingress.py, dispatcher.py, deliver.py → [journal] → broker/inspect.py.
+Path: ingress.py, dispatcher.py, attempts.py, deliver.py → [journal] → broker/inspect.py.
 
 A ring in memory: it explains, it promises nothing. What must survive is in the store (letters, the retry schedule).
 

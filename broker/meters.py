@@ -1,6 +1,6 @@
 """What delivery counts, per trigger; series of a trigger that is gone go with it.
 
-Path: dispatcher.py → [meters] → /metrics.
+Path: dispatcher.py, attempts.py → [meters] → /metrics.
 
 Cells are looked up once per trigger (per type and status for the two histograms that Knative's dashboards read); lag
 and age are asked of the store when somebody renders.

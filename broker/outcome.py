@@ -1,6 +1,6 @@
 """What an answer means: delivered, replied, again, or failed for good. One function, one table.
 
-Path: deliver.py → [outcome] → dispatcher.py.
+Path: deliver.py → [outcome] → attempts.py.
 
 Where the references disagree this follows the specification's PICK: a 202 carries no reply, a redirect is a failure, an
 answer with a body that is no event is a failure that is not retried (a handler that ran once is not run again to get

@@ -1,6 +1,6 @@
 """What a trigger says, compiled: where its events go, over which connections. It may say something else any time.
 
-Path: dispatcher.py → [plan] → deliver.py.
+Path: attempts.py → [plan] → deliver.py.
 
 What is on its way when the plan changes goes on over the old one's connections; they are closed behind it.
 """

@@ -1,6 +1,6 @@
 """What one trigger holds: how much more it may take, what may begin now, and when to look again.
 
-Path: dispatcher.py ↔ [window] → lanes.py, pace.py.
+Path: dispatcher.py, attempts.py ↔ [window] → lanes.py, pace.py.
 
     add ──▶ waiting ──begin──▶ on its way ──ended──▶ held ──▶ release
               ▲   (unordered: a queue;                │

@@ -94,7 +94,7 @@ def record(number: int) -> Record:
 
 
 def settled(consumer: TriggerConsumer) -> float:
-    return consumer._meters.delivered.v
+    return consumer._attempts._meters.delivered.v
 
 
 if __name__ == "__main__":

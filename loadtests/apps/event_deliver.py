@@ -109,7 +109,7 @@ async def deliver(port: int, count: int, warm: int, connections: int, triggers: 
             trigger = Trigger(namespace="bench", name=f"t{name}", broker="b", subscriber=to)
             every = compile_filters(())
             consumers.append(TriggerConsumer(engine, trigger, every, settings, "bench/b", journal, SYSTEM, meters))
-        cells = [consumer._meters.delivered for consumer in consumers]
+        cells = [consumer._attempts._meters.delivered for consumer in consumers]
         begun, wall = cpu_s(), time.monotonic()
         await events(consumers, lambda cells=cells: min(cell.v for cell in cells), number)
         spent = (cpu_s() - begun, time.monotonic() - wall)
