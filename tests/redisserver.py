@@ -17,6 +17,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.ports import free_port
+
 BINARY = os.environ.get("REDIS_SERVER") or shutil.which("redis-server")
 START_S = 20.0
 
@@ -35,7 +37,7 @@ class RedisServer:
     def __init__(self, folder: Path, *options: str) -> None:
         self.folder = folder
         self.options = options or ("--appendonly", "yes", "--appendfsync", "always")
-        self.port = _free_port()
+        self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self.process: subprocess.Popen | None = None
 
@@ -113,10 +115,3 @@ def shared() -> RedisServer:
         atexit.register(_shared.kill)
     assert _shared.ask("FLUSHALL") == b"+OK\r\n"
     return _shared
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -2,10 +2,10 @@
 
 import http.client
 import signal
-import socket
 
 from tests.e2e.services import Api, service, until
 from tests.integration.launch.conftest import Program, environ
+from tests.ports import free_port
 
 __all__ = ["environ"]
 
@@ -24,9 +24,7 @@ def status_through(gateway: Program) -> int:
 def test_CP_05_a_gateway_keeps_its_routes_while_the_control_plane_is_away_and_over_its_own_restart(
     start, environ, tmp_path
 ):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        api_address = f"127.0.0.1:{probe.getsockname()[1]}"
+    api_address = f"127.0.0.1:{free_port()}"
     data = tmp_path / "data"
     up = start("--api", api_address, data=data)
     api = Api(up.api, up.token)

@@ -2,7 +2,6 @@
 
 import asyncio
 import signal
-import socket
 import subprocess
 import sys
 
@@ -11,6 +10,7 @@ import pytest
 from tests.e2e.conftest import ROOT
 from tests.e2e.services import Api, service, until
 from tests.openloop import Load, get
+from tests.ports import free_port
 
 COLD = {"window": "6s", "scale_to_zero_pod_retention_period": "0s", "max_scale": "1"}
 
@@ -43,9 +43,7 @@ def autoscaler(tmp_path):
 
 @pytest.mark.slow
 async def test_serving_goes_on_held_requests_are_kept_until_their_deadline_and_scaling_resumes(start, autoscaler):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     up = await asyncio.to_thread(start, "--autoscaler", f"http://127.0.0.1:{port}")
     api = Api(up.api, up.token)
     first = await asyncio.to_thread(autoscaler, up, port)

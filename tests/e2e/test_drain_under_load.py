@@ -1,7 +1,6 @@
 """A pod that is told to leave while it works finishes what it has; nobody who may not be repeated is lost."""
 
 import asyncio
-import socket
 
 import pytest
 
@@ -9,6 +8,7 @@ from tests.e2e.conftest import Up
 from tests.e2e.services import Api, service, until
 from tests.integration.launch.conftest import Program, environ
 from tests.openloop import Load, Shot, post
+from tests.ports import free_port
 
 __all__ = ["environ"]
 
@@ -45,9 +45,7 @@ def hops(start, tmp_path, environ):
         if how == "a gateway apart":
             up = start()
             return up, program("gateway", up).port("http")
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            activators = f"http://127.0.0.1:{probe.getsockname()[1]}"
+        activators = f"http://127.0.0.1:{free_port()}"
         up = start("--activator", activators)
         program("activator", up, "--http", activators.removeprefix("http://"))
         return up, program("gateway", up, "--activator", activators).port("http")

@@ -1,7 +1,6 @@
 """A poke that is lost between the hops: the request at zero is answered all the same, by the next report."""
 
 import asyncio
-import socket
 
 import pytest
 from aiohttp import ClientSession, WSMsgType, web
@@ -10,6 +9,7 @@ from dataplane.wire.stats import decode
 from tests.e2e.services import Api, service, until
 from tests.e2e.test_autoscaler_killed import COLD, autoscaler
 from tests.openloop import Load, get
+from tests.ports import free_port
 
 __all__ = ["autoscaler"]
 
@@ -64,9 +64,7 @@ class LossyLink:
 
 @pytest.mark.slow
 async def test_a_request_at_zero_whose_pokes_are_lost_is_served_by_the_first_that_arrives(start, autoscaler):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     link = LossyLink(port)
     url = await link.start()
     up = await asyncio.to_thread(start, "--autoscaler", url)

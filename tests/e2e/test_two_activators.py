@@ -2,7 +2,6 @@
 
 import asyncio
 import signal
-import socket
 import time
 from collections.abc import Callable, Iterator
 
@@ -12,6 +11,7 @@ from tests.e2e.conftest import Up
 from tests.e2e.services import Api, service
 from tests.integration.launch.conftest import Program, environ
 from tests.openloop import Load, get
+from tests.ports import free_port
 
 __all__ = ["environ"]
 
@@ -25,11 +25,7 @@ def house(start, tmp_path, environ) -> Iterator[Callable[[], House]]:
     programs: list[Program] = []
 
     def run() -> House:
-        addresses = []
-        for _ in range(2):
-            with socket.socket() as probe:
-                probe.bind(("127.0.0.1", 0))
-                addresses.append(f"127.0.0.1:{probe.getsockname()[1]}")
+        addresses = [f"127.0.0.1:{free_port()}" for _ in range(2)]
         up = start(*(word for one in addresses for word in ("--activator", f"http://{one}")))
         hop = ["--control", up.api, "--token-file", str(up.data / "token"), "--autoscaler", up.api, "--admin", ""]
         activators = []

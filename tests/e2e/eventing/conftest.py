@@ -3,13 +3,14 @@
 import asyncio
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+
+from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[3]
 READY_S = 30.0
@@ -20,7 +21,7 @@ class BrokerProcess:
 
     def __init__(self, folder: Path, snapshot: str, *arguments: str) -> None:
         self.folder = folder
-        self.port = _free_port()
+        self.port = free_port()
         self.snapshot = folder / "brokers.yaml"
         self.snapshot.write_text(snapshot)
         self.arguments = arguments
@@ -80,12 +81,6 @@ class BrokerProcess:
         self.process.wait()
         self.process.stdout.close()
         self.process = None
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @pytest.fixture

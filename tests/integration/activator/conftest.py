@@ -4,13 +4,13 @@ import asyncio
 import http.client
 import json
 import os
-import socket
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
 
 from tests.integration.launch.conftest import Program, environ, start
+from tests.ports import free_port
 
 __all__ = ["environ", "start"]
 
@@ -137,9 +137,7 @@ class Yard:
         return await self._hop("gateway", *(word for one in activators for word in ("--activator", one.url)))
 
     async def _hop(self, role: str, *arguments: str) -> Hop:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            admin = probe.getsockname()[1]
+        admin = free_port()
         listen = ("--http", "127.0.0.1:0", "--admin", f"127.0.0.1:{admin}")
         return Hop(await asyncio.to_thread(self._start, role, "--snapshot", str(self.file), *listen, *arguments), admin)
 

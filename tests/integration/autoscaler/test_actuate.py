@@ -15,6 +15,7 @@ from dataplane.resources.scaling import Decision, ScaleWrite
 from dataplane.telemetry.logs import Redacted
 from dataplane.telemetry.metrics import Registry
 from tests.integration.autoscaler.control import KEY, Control, until
+from tests.ports import free_port
 
 
 @contextlib.asynccontextmanager
@@ -88,8 +89,7 @@ async def test_AS_07_a_slow_control_plane_is_given_up_and_asked_again(monkeypatc
 
 
 async def test_AS_07_a_control_plane_that_is_away_gets_everything_when_it_is_back():
-    control = await Control().start()
-    port = control.port
+    control = await Control().start(free_port())
     async with scaling(control.url) as remote:
         remote.put((want(1), want(5, "default/other")))
         await until(lambda: len(control.wants) == 2)
@@ -98,7 +98,7 @@ async def test_AS_07_a_control_plane_that_is_away_gets_everything_when_it_is_bac
         await asyncio.sleep(0.3)
         back = Control()
         back.lease = 5000  # it has forgotten us and everything that we said
-        await back.start(port)
+        await back.start(control.port)
         await until(lambda: len(back.wants) >= 2)
         assert {(d.revision, d.want) for d in back.decisions} == {(KEY, 2), ("default/other", 5)}
         assert back.writers[-1] == 5001

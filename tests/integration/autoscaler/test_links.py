@@ -20,6 +20,7 @@ from dataplane.runtime.reporting import WAITING_MAX, StatsLink
 from dataplane.telemetry.logs import Redacted
 from dataplane.telemetry.metrics import Registry
 from dataplane.wire.stats import FRAME_BYTES_MAX, Stat, encode
+from tests.ports import free_port
 
 KEY = "default/hello-00001"
 SECRET = Redacted("open sesame")
@@ -115,8 +116,9 @@ async def test_a_poke_sent_before_the_link_is_up_arrives():
 
 
 async def test_AC_08_pokes_wait_for_an_autoscaler_that_is_away_and_arrive_within_a_second_of_its_return():
-    first = await Server().start()
-    port, url = first.port, first.url
+    port = free_port()
+    first = await Server().start(port)
+    url = first.url
     async with reporting(url) as link:
         await until(lambda: link.connected)
         await first.stop()

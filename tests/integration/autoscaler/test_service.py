@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import os
 import signal
-import socket
 import sys
 
 import aiohttp
@@ -20,6 +19,7 @@ from dataplane.telemetry.logs import Redacted
 from dataplane.telemetry.metrics import Registry
 from dataplane.wire.stats import Stat
 from tests.integration.autoscaler.control import KEY, Control, until
+from tests.ports import free_port
 
 TOKEN = "secret"
 
@@ -40,12 +40,6 @@ async def main():
 
 asyncio.run(main())
 """
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @contextlib.asynccontextmanager
@@ -126,7 +120,7 @@ async def test_AS_05_killed_and_restarted_the_autoscaler_scales_again_and_takes_
 
 
 async def test_a_control_plane_that_restarts_is_followed_and_told_again():
-    control = await Control(token=TOKEN).start()
+    control = await Control(token=TOKEN).start(free_port())
     service = Service(
         settings=Settings(listen="127.0.0.1:0", control=control.url),
         token=Redacted(TOKEN),

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -12,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[3]
 Up = Callable[..., Any]
@@ -448,12 +449,6 @@ def test_workers_share_the_port_and_die_with_their_parent(up: Up, tmp_path: Path
         time.sleep(0.05)
 
 
-def _free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
-
-
 def _pods(dataplane: Up) -> int:
     return len(dataplane("get", "pods", "--no-headers").stdout.splitlines())
 
@@ -468,7 +463,7 @@ def test_a_service_goes_to_zero_and_comes_back_from_zero(up: Up, dataplane: Up, 
 def test_the_hops_run_as_processes_of_their_own_and_wake_a_service_from_zero(
     up: Up, start: Up, dataplane: Up, tmp_path: Path
 ) -> None:
-    stats, activators = (f"http://127.0.0.1:{_free_port()}" for _ in range(2))
+    stats, activators = (f"http://127.0.0.1:{free_port()}" for _ in range(2))
     program = up("--in-memory", "-f", manifest(tmp_path, window="6s"), "--autoscaler", stats, "--activator", activators)
     token = ("--token-file", str(tmp_path / "data" / "token"))
     control = ("--control", program.ready["api"])

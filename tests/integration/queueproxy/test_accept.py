@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from queueproxy.checks import Check
+from tests.ports import free_port
 
 PROBERS = ["kube-probe/1.33", "Knative-Activator-Probe", "Knative-Autoscaling-Probe"]
 
@@ -17,21 +18,12 @@ async def test_a_prober_that_asks_for_queue_is_told_what_the_app_says(stand, age
 
 
 @pytest.mark.parametrize("agent", PROBERS)
-async def test_an_app_that_is_not_ready_is_503_without_a_body(make_stand, agent, unused_tcp_port_of_this_test):
-    port = unused_tcp_port_of_this_test
+async def test_an_app_that_is_not_ready_is_503_without_a_body(make_stand, agent):
+    port = free_port()
     stand = await make_stand(readiness=(Check(port=port, aggressive=False, timeout_s=0.5),))
     answer = await stand.probe(agent)
     assert (answer.status, answer.body) == (503, b"")
     assert answer.field(b"x-dp-reason").startswith(b"[Errno 111]")
-
-
-@pytest.fixture
-async def unused_tcp_port_of_this_test():
-    server = await asyncio.start_server(lambda r, w: None, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    server.close()
-    await server.wait_closed()
-    return port
 
 
 async def test_AC_04_a_ready_answer_names_the_pod(stand):
@@ -94,12 +86,13 @@ async def test_every_probe_is_503_shutting_down_while_draining_and_traffic_is_se
     assert (await stand.get()).status == 200
 
 
-async def test_a_probe_that_was_waiting_when_the_drain_began_is_told_so(make_stand, unused_tcp_port_of_this_test):
-    stand = await make_stand(readiness=(Check(port=unused_tcp_port_of_this_test),))
+async def test_a_probe_that_was_waiting_when_the_drain_began_is_told_so(make_stand):
+    port = free_port()
+    stand = await make_stand(readiness=(Check(port=port),))
     waiting = asyncio.create_task(stand.probe())
     await stand.until(lambda: stand.proxy.readiness._askers)
     stand.proxy.drain.begin()
-    server = await asyncio.start_server(lambda r, w: w.close(), "127.0.0.1", unused_tcp_port_of_this_test)
+    server = await asyncio.start_server(lambda r, w: w.close(), "127.0.0.1", port)
     assert (await waiting).body == b"shutting down\n"
     server.close()
 
@@ -111,8 +104,8 @@ async def test_probes_are_not_counted(stand):
     assert stand.proxy.drain.in_flight == 0
 
 
-async def test_a_prober_that_left_is_forgotten(make_stand, unused_tcp_port_of_this_test):
-    stand = await make_stand(readiness=(Check(port=unused_tcp_port_of_this_test),))
+async def test_a_prober_that_left_is_forgotten(make_stand):
+    stand = await make_stand(readiness=(Check(port=free_port()),))
     _, writer = await stand.connect()
     writer.write(b"GET / HTTP/1.1\r\nhost: x\r\nuser-agent: kube-probe/1.33\r\nk-network-probe: queue\r\n\r\n")
     await stand.until(lambda: len(stand.proxy.readiness._askers) == 1)

@@ -7,6 +7,7 @@ import pytest
 from dataplane.net.tasks import Tasks
 from queueproxy.checks import Check, parse_checks
 from queueproxy.probe import Readiness
+from tests.ports import free_port
 
 
 class Asker:
@@ -37,22 +38,14 @@ async def ask(readiness: Readiness) -> str:
     return asker.answers[0]
 
 
-@pytest.fixture
-async def free_port():
-    server = await asyncio.start_server(lambda r, w: None, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    server.close()
-    await server.wait_closed()
-    return port
-
-
-async def test_an_app_that_starts_to_listen_later_is_ready_soon_after(make_readiness, free_port):
-    readiness = make_readiness(Check(port=free_port))
+async def test_an_app_that_starts_to_listen_later_is_ready_soon_after(make_readiness):
+    port = free_port()
+    readiness = make_readiness(Check(port=port))
     loop = asyncio.get_running_loop()
     began = loop.time()
     waiting = asyncio.create_task(ask(readiness))
     await asyncio.sleep(0.3)
-    server = await asyncio.start_server(lambda r, w: w.close(), "127.0.0.1", free_port)
+    server = await asyncio.start_server(lambda r, w: w.close(), "127.0.0.1", port)
     assert await waiting == ""
     assert loop.time() - began >= 0.3
     server.close()
@@ -133,9 +126,9 @@ async def test_an_app_that_accepts_and_says_nothing_fails_within_its_time(make_r
     assert await ask(readiness) == "no answer within 0.2 s"
 
 
-async def test_all_probes_must_pass_and_run_side_by_side(make_readiness, app, free_port):
+async def test_all_probes_must_pass_and_run_side_by_side(make_readiness, app):
     passing = Check(port=app.port)
-    failing = Check(port=free_port, aggressive=False, timeout_s=0.5)
+    failing = Check(port=free_port(), aggressive=False, timeout_s=0.5)
     assert await ask(make_readiness(passing, passing)) == ""
     assert (await ask(make_readiness(passing, failing))).startswith("[Errno 111] ")
 

@@ -8,6 +8,7 @@ from aiohttp import WSMsgType, web
 from dataplane.runtime.reporting import PATH
 from dataplane.wire.stats import Stat, decode
 from queueproxy.service import run
+from tests.ports import free_port
 
 
 @pytest.fixture
@@ -43,10 +44,7 @@ async def test_load_is_reported_with_the_part_that_an_activator_has_counted(auto
         writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
 
     app.answer = held
-    sock = await asyncio.start_server(lambda r, w: None, "127.0.0.1", 0)
-    serving = sock.sockets[0].getsockname()[1]
-    sock.close()
-    await sock.wait_closed()
+    serving = free_port()
     stop = asyncio.Event()
     environ = {
         "USER_PORT": str(app.port),

@@ -1,7 +1,6 @@
 """The queue-proxy as a process of its own: started from an environment, told to go by SIGTERM."""
 
 import asyncio
-import contextlib
 import json
 import os
 import signal
@@ -12,6 +11,7 @@ import pytest
 
 from dataplane.errors import ConfigFault
 from queueproxy.service import run
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[3]
 MAIN = """
@@ -25,16 +25,6 @@ async def main():
 
 sys.exit(asyncio.run(main()))
 """
-
-
-def free_ports(count: int) -> list[int]:
-    import socket
-
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
 
 
 async def ask(port: int, fields: str = "", target: str = "/") -> bytes:
@@ -59,7 +49,7 @@ async def answers(port: int) -> None:
 @pytest.fixture
 async def process(app):
     """(process, serving port, admin port, metrics port)."""
-    serving, admin, metrics = free_ports(3)
+    serving, admin, metrics = free_port(), free_port(), free_port()
     environ = {
         "PATH": os.environ["PATH"],
         "PYTHONPATH": str(ROOT),
@@ -114,7 +104,7 @@ async def test_a_wrong_environment_is_told_before_anything_listens():
 
 
 async def test_a_port_in_use_is_an_error_and_leaves_nothing_open(app):
-    (admin,) = free_ports(1)
+    admin = free_port()
     environ = {"USER_PORT": "1", "QUEUE_SERVING_PORT": str(app.port), "QUEUE_ADMIN_PORT": str(admin)}
     with pytest.raises(OSError, match="in use"):
         await run({**environ, "QUEUE_METRICS_PORT": "0"}, asyncio.Event())

@@ -240,9 +240,9 @@ def answers(port: int) -> bool:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    from tests import ports  # `prepare` needs neither a port nor the packages behind this
+
+    return ports.free_port()
 
 
 def main(arguments: list[str]) -> int:
@@ -265,6 +265,7 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
     try:
         sys.exit(main(sys.argv[1:]))
     except Missing as missing:
