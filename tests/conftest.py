@@ -19,6 +19,7 @@ from dataplane.telemetry.metrics import Registry
 from gateway.accept import Gateway
 from gateway.remote import RemoteAdmission
 from gateway.settings import GatewaySettings
+from tests.quiet import read_until_quiet
 
 if os.environ.get("DATAPLANE_TEST_LOOP") == "uvloop":  # the same tests on the loop of production
     import uvloop
@@ -148,23 +149,11 @@ class House:
         self._clients.append(writer)
         return reader, writer
 
-    async def raw(self, data: bytes, *, quiet_s: float = 0.15, limit_s: float = 5.0) -> bytes:
+    async def raw(self, data: bytes) -> bytes:
         """Send bytes, read until the connection closes or nothing came for a while."""
         reader, writer = await self.connect()
         writer.write(data)
-        out = b""
-        deadline = asyncio.get_running_loop().time() + limit_s
-        while asyncio.get_running_loop().time() < deadline:
-            try:
-                async with asyncio.timeout(quiet_s if out else 1.0):
-                    piece = await reader.read(65536)
-            except TimeoutError:
-                break
-            except ConnectionError:
-                break
-            if not piece:
-                break
-            out += piece
+        out = await read_until_quiet(reader)
         writer.close()
         return out
 

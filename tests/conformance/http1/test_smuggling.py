@@ -19,6 +19,8 @@ import re
 import h11
 import pytest
 
+from tests.quiet import read_until_quiet
+
 HOST = b"hello.default.localhost"
 JUNK = (*range(0x21), *range(0x7F, 0x100))  # 162 byte values that are no plain visible character
 PAIRS = b'\x00\t\n\x0b\x0c\r \x85\xa0\xff;,"'
@@ -410,16 +412,8 @@ class Run:
         writer.write(data)
         if eof:
             writer.write_eof()
-        read = b""
-        try:
-            while True:
-                async with asyncio.timeout(10 if eof else 0.25):
-                    piece = await reader.read(65536)
-                if not piece:
-                    break
-                read += piece
-        except (TimeoutError, ConnectionError):
-            pass
+        quiet_s = 10.0 if eof else 0.25
+        read = await read_until_quiet(reader, first_s=quiet_s, quiet_s=quiet_s)
         writer.transport.abort()
         return read
 
