@@ -94,6 +94,11 @@ def same_program(pid: int, nursery: int) -> bool:
     return read(f"/proc/{pid}/cmdline") == read(f"/proc/{nursery}/cmdline") != ""
 
 
+def state(pid: int) -> str:
+    """As proc(5) has it: S while it waits in a system call."""
+    return read(f"/proc/{pid}/stat").rpartition(") ")[2][:1]
+
+
 def read(path: str) -> str:
     try:
         return Path(path).read_text()
@@ -123,9 +128,12 @@ async def eventually(true: Callable[[], bool]) -> None:
 
 
 async def waiting_spare(bench: Bench) -> int:
-    """The pid of a spare that will be taken by the next start."""
-    await eventually(bench.spare)
-    await asyncio.sleep(0.1)  # it is in its group, and the nursery has heard so
+    """The pid of a spare that will be taken by the next start, after that of a container that goes on."""
+    uid = bench.start(bench.container("sleep", "1000", name="before"))
+    await bench.running(uid, "before")
+    await eventually(lambda: (pid := bench.spare()) and state(pid) == "S")  # it is in its group, has said so, and waits
+    deadline = asyncio.get_running_loop().time() + 30
+    assert await bench.driver.exec(uid, "before", ("true",), deadline) == 0  # so the nursery has heard it
     return bench.spare()
 
 
