@@ -24,7 +24,7 @@ def head(line: bytes = b"GET / HTTP/1.1", extra: bytes = b"") -> bytes:
     return line + b"\r\nhost: " + HOST + b"\r\n" + extra + b"\r\n"
 
 
-async def until(condition, limit_s: float = 3.0) -> None:
+async def until(condition, limit_s: float = 30.0) -> None:
     deadline = asyncio.get_running_loop().time() + limit_s
     while not condition():
         assert asyncio.get_running_loop().time() < deadline, "did not happen in time"
@@ -54,7 +54,7 @@ class SlowClient:
     async def read(self) -> bytes:
         return await self.loop.sock_recv(self.sock, 1 << 20)
 
-    async def read_all(self, limit_s: float = 5.0) -> bytes:
+    async def read_all(self, limit_s: float = 30.0) -> bytes:
         out = b""
         async with asyncio.timeout(limit_s):
             while piece := await self.read():
@@ -100,7 +100,7 @@ async def test_GW_25_an_upstream_paused_for_a_slow_client_serves_the_next_one(ho
     house.origin.answer = filling = Filling(house, level=225_000, last=50_000)
     async with SlowClient(house) as slow:
         await slow.send(head(b"GET /fill HTTP/1.1"))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await filling.filled.wait()
             assert any(c.blocked for c in connections(house))
             for _ in range(3):
@@ -118,7 +118,7 @@ async def test_GW_25_a_client_that_asks_and_never_reads_is_not_answered_without_
         assert served < 100, "20 MB were made for somebody who reads nothing"
         assert buffered(house) < 512 * 1024
         got = 0
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while got < 200 * 100_000:  # and goes on where it stopped
                 got += len(await slow.read())
     assert house.origin.requests == 200
@@ -136,11 +136,11 @@ async def test_GW_25_requests_one_by_one_do_not_pile_up_answers_either(house):
 
 
 async def test_GW_26_a_closed_connection_whose_client_does_not_read_is_cut(make_house):
-    house = await make_house(GatewaySettings(write_stall_timeout_s=0.5))
+    house = await make_house(GatewaySettings(write_stall_timeout_s=1.5))
     house.origin.answer = filling = Filling(house, level=100_000, last=10)
     async with SlowClient(house) as slow:
         await slow.send(head(b"GET /fill HTTP/1.1"))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await filling.filled.wait()
         (connection,) = connections(house)
         assert not connection.blocked
@@ -153,7 +153,7 @@ async def test_GW_26_the_end_of_a_response_is_not_cut_by_a_timer_of_the_past(mak
     house.origin.answer = filling = Filling(house, level=100_000, last=10)
     async with SlowClient(house) as slow:
         await slow.send(head(b"GET /fill HTTP/1.0"))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await filling.filled.wait()
         await asyncio.sleep(1.3)  # the idle timeout of the connection, armed when it was accepted, has passed
         answer, _, body = (await slow.read_all()).partition(b"\r\n\r\n")
@@ -174,19 +174,19 @@ async def test_GW_26_a_body_that_stops_ends_its_request(house, started):
         engine=house.engine,
         handler=functools.partial(house.gateway._on_request, house.gateway._doors[0]),
         trusted=house.gateway._fields_of,
-        settings=ListenerSettings(limits=Limits(body_stall_s=0.4)),
+        settings=ListenerSettings(limits=Limits(body_stall_s=1.0)),
     )
     house.gateway._listeners.append(strict)
     _, house.port = await strict.start("127.0.0.1", 0)
     reader, writer = await house.connect()
     writer.write(head(b"POST / HTTP/1.1", b"content-length: 100\r\n") + b"some")
-    for _ in range(8):  # slower than the limit in total, never in one go
-        await asyncio.sleep(0.1)
+    for _ in range(24):  # slower than the limit in total, and by far not in one go
+        await asyncio.sleep(0.05)
         writer.write(b"x")
     assert len(strict) == 1
     whole = b""
     with contextlib.suppress(ConnectionError):
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(30):
             whole = await reader.read()
     assert whole.startswith(b"HTTP/1.1 200" if started else b"HTTP/1.1 408") or (started and not whole)
     hold = house.activator.hold(KEY)
@@ -232,7 +232,7 @@ async def test_GW_15_a_pod_that_answers_closes_and_reads_nothing_is_not_waited_f
     house.origin.answer = early
     reader, writer = await house.connect()
     writer.write(head(b"POST / HTTP/1.1", b"content-length: 50000000\r\n") + b"x" * 20_000_000)
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(30):
         assert b"early" in await reader.readuntil(b"\r\n0\r\n\r\n")
     writer.transport.abort()
 
@@ -266,7 +266,7 @@ async def test_GW_23_a_client_that_leaves_during_its_last_pipelined_request_is_n
     writer.write(head(b"GET /first HTTP/1.1") + head(b"GET /second HTTP/1.1"))
     await until(lambda: house.origin.requests == 2)
     writer.close()
-    await until(lambda: house.activator.hold(KEY).meter.running == 0, 1.0)
+    await until(lambda: house.activator.hold(KEY).meter.running == 0)
 
 
 async def test_GW_24_a_half_close_before_101_reaches_the_pod_after_it(house):
@@ -284,7 +284,7 @@ async def test_GW_24_a_half_close_before_101_reaches_the_pod_after_it(house):
     reader, writer = await house.connect()
     writer.write(head(extra=b"connection: Upgrade\r\nupgrade: websocket\r\ncontent-length: 0\r\n"))
     writer.write_eof()
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(30):
         assert (await reader.read()).startswith(b"HTTP/1.1 101")
         await ended.wait()
     await until(lambda: house.activator.hold(KEY).meter.running == 0)
@@ -343,7 +343,7 @@ async def test_AC_02_a_client_that_leaves_with_its_whole_body_sent_gives_up_its_
         await until(lambda: hold.depth == 1)
         await asyncio.sleep(0.02)
         writer.close()
-        await until(lambda: hold.depth == 0, 0.5)
+        await until(lambda: hold.depth == 0)
     assert hold.meter.running == 0
 
 
@@ -372,7 +372,7 @@ async def test_GW_23_a_client_that_leaves_while_it_is_not_read_from_is_found_out
         writer.transport.abort()
     else:
         writer.close()
-    await until(lambda: hold.meter.running == 0, 1.0)
+    await until(lambda: hold.meter.running == 0)
 
 
 async def test_an_answer_to_a_client_that_has_just_reset_leaves_no_connection(house):
@@ -410,7 +410,7 @@ async def test_GW_23_a_client_that_half_closes_waits_and_then_leaves_is_found_ou
     await asyncio.sleep(0.2)
     assert hold.meter.running == 1, "a half-close alone is no reason to give up"
     writer.transport.abort()
-    await until(lambda: hold.meter.running == 0, 1.0)
+    await until(lambda: hold.meter.running == 0)
 
 
 async def test_a_body_that_came_with_its_head_is_sent_with_it_and_again_elsewhere_if_that_is_safe(house):
@@ -457,7 +457,7 @@ async def test_AC_01_what_a_client_sends_behind_a_request_that_waits_counts_as_w
 
 
 async def test_GW_26_a_body_that_trickles_is_408_and_one_that_comes_fast_enough_is_not(house):
-    limits = Limits(body_bytes_s=1000.0, body_window_s=0.3)
+    limits = Limits(body_bytes_s=1000.0, body_window_s=1.0)
     listener = Listener(
         name="slow",
         engine=house.engine,
@@ -466,12 +466,12 @@ async def test_GW_26_a_body_that_trickles_is_408_and_one_that_comes_fast_enough_
         settings=ListenerSettings(limits=limits),
     )
     address = await listener.start("127.0.0.1", 0)
-    for chunk, status in ((1, b"HTTP/1.1 408"), (100, b"HTTP/1.1 200")):
+    for chunk, status in ((1, b"HTTP/1.1 408"), (1000, b"HTTP/1.1 200")):
         reader, writer = await asyncio.open_connection(*address)
-        writer.write(head(b"POST / HTTP/1.1", b"content-length: %d\r\n" % (chunk * 30)))
-        for _ in range(30):
+        writer.write(head(b"POST / HTTP/1.1", b"content-length: %d\r\n" % (chunk * 80)))
+        for _ in range(80):
             writer.write(b"x" * chunk)
-            await asyncio.sleep(0.03)
+            await asyncio.sleep(0.02)
             if reader.at_eof() or reader._buffer:
                 break
         assert (await reader.readuntil(b"\r\n\r\n")).startswith(status)

@@ -214,11 +214,11 @@ async def storm(house, plan: dict) -> None:
         house.publish([house.origin], container_concurrency=plan["concurrency"], timeout_s=20.0)
     results = await asyncio.gather(*running, return_exceptions=True)
     assert not [r for r in results if r is not None and not isinstance(r, OSError)], results
-    deadline = asyncio.get_running_loop().time() + 5
+    deadline = asyncio.get_running_loop().time() + 30
     while left := left_over(house):
         assert asyncio.get_running_loop().time() < deadline, f"{left} after {plan}"
         await asyncio.sleep(0.01)
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(30):
         assert (await house.get("/"))[2] == b"ok"
 
 
@@ -308,7 +308,7 @@ async def test_a_revision_that_goes_away_in_the_storm_leaves_nothing(house):
     await asyncio.sleep(0.05)
     house.apply(Snapshot(generation=house.generation + 1))
     await asyncio.gather(*running, return_exceptions=True)
-    deadline = asyncio.get_running_loop().time() + 5
+    deadline = asyncio.get_running_loop().time() + 30
     while hold.meter.running or house.engine.retry_budget.active or any(p.in_flight for p in hold.pods.values()):
         assert asyncio.get_running_loop().time() < deadline
         await asyncio.sleep(0.01)

@@ -19,7 +19,7 @@ def head(line: bytes = b"GET / HTTP/1.1", extra: bytes = b"") -> bytes:
     return line + b"\r\nhost: " + HOST + b"\r\n" + extra + b"\r\n"
 
 
-async def until(condition, limit_s: float = 3.0) -> None:
+async def until(condition, limit_s: float = 30.0) -> None:
     deadline = asyncio.get_running_loop().time() + limit_s
     while not condition():
         assert asyncio.get_running_loop().time() < deadline, "did not happen in time"
@@ -322,9 +322,9 @@ async def test_GW_23_a_client_that_leaves_frees_its_slot_and_cancels_upstream(ho
     if when == "mid_response":
         await reader.readuntil(b"hello")
     writer.close()
-    await until(lambda: hold.meter.running == 0 and hold.depth == 0, 0.5)
+    await until(lambda: hold.meter.running == 0 and hold.depth == 0)
     if when != "held":
-        await until(lambda: house.origin.closed == 1, 0.5)
+        await until(lambda: house.origin.closed == 1)
 
 
 async def test_GW_24_a_client_that_half_closes_still_gets_its_response(house):
@@ -354,10 +354,11 @@ async def test_GW_25_a_slow_reader_pauses_the_upstream(house):
     reader, writer = await house.connect()
     reader._limit = 1024
     writer.write(head())
-    await asyncio.sleep(0.3)
-    before = sent
-    await asyncio.sleep(0.3)
-    assert sent == before, "the upstream is still being read"
+    await until(lambda: sent)
+    before = -1
+    while sent != before and sent < 32 * 1024 * 1024:  # until it stands still, or is read without end
+        before = sent
+        await asyncio.sleep(0.3)
     assert sent < 32 * 1024 * 1024  # the kernel's socket buffers on both legs, and 256 KiB of ours
     writer.transport.abort()
 
@@ -386,13 +387,13 @@ async def test_GW_25_a_slow_upstream_pauses_the_client(house):
 async def test_GW_26_a_head_that_does_not_end_is_408_counted_from_its_first_byte(make_house):
     house = await make_house(GatewaySettings(head_timeout_s=0.3))
     reader, writer = await house.connect()
-    started = asyncio.get_running_loop().time()
     for byte in head(extra=b"x-slow: " + b"a" * 100):
         writer.write(bytes([byte]))
         await asyncio.sleep(0.02)
         if reader.at_eof() or reader._buffer:
             break
-    assert asyncio.get_running_loop().time() - started < 2.0
+    else:
+        pytest.fail("it waited for the last byte")
     assert (await reader.read()).startswith(b"HTTP/1.1 408")
 
 
@@ -457,7 +458,7 @@ async def test_GW_32_draining_loses_nothing_and_says_goodbye(house):
     whole = await reader.read()
     assert whole.startswith(b"HTTP/1.1 200")
     assert b"connection: close" in whole
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(30):
         await drained
 
 
@@ -478,7 +479,7 @@ async def test_GW_32_what_was_in_flight_when_the_drain_began_is_answered_with_a_
     whole = await reader.read()
     assert whole.endswith(b"ok")
     assert b"connection: close" in whole
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(30):
         await drained
 
 
@@ -486,7 +487,7 @@ async def test_GW_32_drain_ends_at_its_deadline(make_house):
     house = await make_house(GatewaySettings(drain_timeout_s=0.3))
     reader, _ = await house.connect()
     await asyncio.sleep(0.05)
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(30):
         await house.gateway.drain()
     assert await reader.read() == b""
 
@@ -604,14 +605,14 @@ async def test_a_websocket_becomes_a_tunnel_both_ways_and_half_closes(house):
 
 async def test_a_websocket_ages_by_idleness_only(house):
     house.origin.answer = echo_tunnel
-    house.publish([house.origin], timeout_s=0.3, idle_timeout_s=0.5)
+    house.publish([house.origin], timeout_s=0.5, idle_timeout_s=1.0)
     reader, writer = await house.connect()
     writer.write(upgrade())
     await reader.readuntil(b"hello ")
-    for _ in range(8):
+    for _ in range(24):  # longer than both, with pauses so short that a busy machine may be late
         writer.write(b"x")
         assert await reader.readexactly(1) == b"x"
-        await asyncio.sleep(0.15)
+        await asyncio.sleep(0.05)
     with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
         await reader.readexactly(1)
 
@@ -712,13 +713,15 @@ async def test_a_pool_that_dials_a_few_at_a_time_serves_a_burst(make_house):
 async def test_container_concurrency_is_never_exceeded_and_order_is_kept(house):
     running = peak = 0
     order: list[bytes] = []
+    gate = asyncio.Event()
 
     async def count(reader, writer, request) -> None:
         nonlocal running, peak
         running += 1
         peak = max(peak, running)
         order.append(request.split(b" ")[1])
-        await asyncio.sleep(0.01)
+        await gate.wait()
+        await asyncio.sleep(0.001)
         running -= 1
         writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
 
@@ -735,10 +738,12 @@ async def test_container_concurrency_is_never_exceeded_and_order_is_kept(house):
             },
         )
     )
+    hold = house.activator.hold(KEY)
     requests = []
     for i in range(12):
         requests.append(asyncio.create_task(house.get(f"/{i:02d}")))
-        await asyncio.sleep(0.002)
+        await until(lambda i=i: hold.meter.running == i + 1)
+    gate.set()
     await asyncio.gather(*requests)
     assert peak == 1
     assert order == sorted(order)
@@ -820,7 +825,7 @@ async def drained(make_house, *pieces: bytes) -> tuple[bytes, bool]:
     drain = asyncio.create_task(house.gateway.drain())
     orderly = True
     try:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             got += await reader.read()
     except ConnectionError:
         orderly = False
