@@ -52,7 +52,7 @@ def line_to(engine, url, *, timeout_s=5.0, answer_bytes_max=1000, repeatable=Tru
 async def ask(line, data=REQUEST):
     call = Asked()
     line.send(call, data)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         await call.over
     return call
 
@@ -138,7 +138,7 @@ async def test_a_body_over_the_bound_is_cut_and_its_connection_closed(engine, se
     call = await ask(line_to(engine, server.url))
     assert (call.status, call.too_large, call.error) == (200, True, None)
     assert len(call.body) <= 1000
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while server.open:
             await asyncio.sleep(0.01)
 
@@ -171,7 +171,7 @@ async def test_silence_ends_with_the_deadline(engine, server):
     assert isinstance(first.error, UpstreamTimeout)
     assert isinstance(second.error, UpstreamTimeout)
     assert len(line) == 0
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while server.open:
             await asyncio.sleep(0.01)
 
@@ -189,13 +189,26 @@ async def test_a_slow_drip_ends_with_the_deadline(engine, server):
 
 
 async def test_the_deadline_of_a_later_call_counts_from_its_own_start(engine, server):
-    server.script = lambda request, writer: asyncio.sleep(0.25, OK)
-    line = line_to(engine, server.url, timeout_s=0.4)
-    first = Asked()
+    loop = asyncio.get_running_loop()
+    sent, began = asyncio.Event(), loop.time()
+
+    async def script(request, writer):
+        if len(server.requests) == 1:
+            await sent.wait()
+        else:
+            await asyncio.sleep(began + 2.1 - loop.time())  # when the deadline of the first has passed
+        return OK
+
+    server.script = script
+    line = line_to(engine, server.url, timeout_s=2.0)
+    first, second = Asked(), Asked()
     line.send(first, REQUEST)
-    await asyncio.sleep(0.2)
-    assert (await ask(line)).status == 200
-    assert first.status == 200
+    await asyncio.sleep(1.2)
+    line.send(second, REQUEST)
+    sent.set()
+    await first.over
+    await second.over
+    assert (first.status, second.status) == (200, 200)
 
 
 async def test_what_is_not_http_is_a_protocol_fault(engine, server):
@@ -282,7 +295,7 @@ async def test_closing_a_line_cancels_what_is_open(engine, server):
         line.send(call, REQUEST)
     await server.got(20)
     line.close()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while server.open:
             await asyncio.sleep(0.01)
     assert not any(call.over.done() for call in calls)
@@ -373,14 +386,16 @@ async def test_https_takes_a_long_field(engine, secure, certificate):
 
 
 async def test_https_keeps_the_bound_the_deadline_and_the_redirect_rule(engine, secure, certificate):
-    line = secure_line(engine, secure, certificate, timeout_s=0.5)
+    line = secure_line(engine, secure, certificate)
     secure.script = answer(302, "location: https://elsewhere.invalid/\r\n")
     assert (await ask(line)).status == 302
     secure.script = answer(200, body=b"x" * 5000)
     call = await ask(line)
     assert (call.too_large, len(call.body)) == (True, 1000)
     secure.script = lambda request, writer: asyncio.sleep(30, b"")
-    assert isinstance((await ask(line)).error, UpstreamTimeout)
+    hasty = secure_line(engine, secure, certificate, timeout_s=0.5)
+    assert isinstance((await ask(hasty)).error, UpstreamTimeout)
+    hasty.close()
     secure.script = lambda request, writer: None
     assert isinstance((await ask(line)).error, UpstreamReset)
     line.close()
@@ -394,7 +409,7 @@ async def test_https_calls_can_be_cancelled(engine, secure, certificate):
     await secure.got(1)
     line.cancel(call)
     assert len(line) == 0
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while secure.open:
             await asyncio.sleep(0.01)
     assert not call.over.done()

@@ -138,7 +138,7 @@ class Stand:
         return sum(float(x.rsplit(" ", 1)[1]) for x in lines if x.startswith((f"{name} ", f"{name}{{")))
 
     async def until(self, holds: Callable[[], bool]) -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while not holds():
                 await asyncio.sleep(0.005)
 

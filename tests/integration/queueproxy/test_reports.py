@@ -60,7 +60,7 @@ async def test_load_is_reported_with_the_part_that_an_activator_has_counted(auto
     }
     running = asyncio.create_task(run(environ, stop))
     clients = []
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not clients:
             try:
                 clients.append(await asyncio.open_connection("127.0.0.1", serving))

@@ -36,7 +36,7 @@ async def ask(port: int, fields: str = "", target: str = "/") -> bytes:
 
 
 async def answers(port: int) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while True:
             try:
                 _, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -94,7 +94,7 @@ async def test_from_the_environment_to_the_app_and_away_on_sigterm(process, app)
     made.send_signal(signal.SIGTERM)
     assert (await request).endswith(b"late")
     assert (await hook).startswith(b"HTTP/1.1 200 ")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         assert await made.wait() == 0
 
 
