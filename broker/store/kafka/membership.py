@@ -242,6 +242,8 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
             owned = self.owns_kept
             self._stop()
             self._doubt = owned
+            if self.kafka is not None:
+                self.kafka.pause(*self.kafka.assignment())  # what is fetched now would only be thrown away
 
     def _heard(self) -> None:
         if self._doubt is not None and self.session.sure and self.kafka is not None and not self._closed:

@@ -77,7 +77,7 @@ class Takeover:
             if cursor.fence:
                 self._revoke()
             cursor.out.clear()  # of an ownership that ended: it comes again
-            cursor.backlog.clear()
+        cursor.backlog.clear()  # what was let go may lie before it
         cursor.fence, cursor.short = fence, False
         await subscription.find(cursor)
         await self.pending(cursor, "", 0)

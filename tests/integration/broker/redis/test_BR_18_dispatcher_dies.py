@@ -295,6 +295,28 @@ async def test_a_lease_that_nobody_else_had_meanwhile_repeats_nothing_of_what_is
     assert owner.subscription.holds(busy), "the same fence: it was nobody else's"
 
 
+async def test_what_is_let_go_while_the_rest_is_being_read_again_still_comes_first(house: House) -> None:
+    log = await house.log(lease_s=3600)
+    owner = await subscribe(log, Subscriber(ordered=True))
+    await append(log, *(record(f"e{i}") for i in range(5)))
+    await owner.until(5)
+    takeover = owner.subscription.takeover
+    [cursor] = [cursor for cursor in owner.subscription.cursors if cursor.out]
+    failing = owner.held.pop(0)
+    pending = takeover.pending
+
+    async def slow(at: object, worker: str, idle_s: float) -> None:
+        await pending(at, worker, idle_s)
+        if at is cursor and len(cursor.backlog) == 4:
+            owner.let_go(failing)  # what was on its way has failed, and the lease is not sure yet
+
+    takeover.pending = slow
+    cursor.owner_until = 0.0
+    owner.let_go_all()
+    await owner.until(10)
+    assert owner.ids[5:] == ["e0", "e1", "e2", "e3", "e4"]
+
+
 async def test_what_an_owner_let_go_is_not_kept_from_the_next_one(house: House) -> None:
     stale_log = await house.log(lease_s=1.5)
     stale = await subscribe(stale_log, Subscriber(ordered=True))
