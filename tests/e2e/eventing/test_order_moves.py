@@ -22,7 +22,6 @@ KEYS = 6
 EACH = 60
 ANSWERS_AFTER_S = 0.05
 LEASE_S = 2.0
-SESSION_S = {"redis": 1.0, "kafka": 2.0}
 
 Make = Callable[..., Awaitable[BrokerProcess]]
 
