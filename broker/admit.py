@@ -20,7 +20,7 @@ from broker.store.contract import Record
 from dataplane.clock import parse_rfc3339, rfc3339_micro
 from dataplane.errors import BadEvent, HopsExhausted, UnsupportedCoding
 from dataplane.wire.cloudevents import Event, with_attributes
-from dataplane.wire.cloudevents.attributes import is_timestamp, shown
+from dataplane.wire.cloudevents.attributes import INTEGER_MAX, INTEGER_MIN, is_timestamp, shown
 from dataplane.wire.cloudevents.http import Fields
 
 TTL, ARRIVAL, EXPIRY, NOT_BEFORE = "knativebrokerttl", "knativearrivaltime", "expirytime", "notbefore"
@@ -30,7 +30,7 @@ CODING = "content-encoding"
 NAMES_MAX = 4096  # remembered field names
 NAME_BYTES_MAX = 128  # of a remembered one
 
-_INTEGER = re.compile(r"-?\d{1,9}", re.ASCII)
+_INTEGER = re.compile(r"-?\d{1,10}", re.ASCII)
 _passed: dict[bytes, str] = {}  # field name as received → as passed on; "" = it is not
 _arrival = (0, "")  # the last whole second, and its text up to the fraction
 
@@ -65,8 +65,8 @@ def admit_all(events: list[Event], headers: tuple[tuple[str, str], ...], now: fl
 
 
 def hops_left(ttl: str, hops_max: int) -> int:
-    """After this broker. What is no integer counts as absent. Raises HopsExhausted."""
-    if _INTEGER.fullmatch(ttl) is None:
+    """After this broker. What is no integer of 32 bits counts as absent. Raises HopsExhausted."""
+    if _INTEGER.fullmatch(ttl) is None or not INTEGER_MIN <= int(ttl) <= INTEGER_MAX:
         return hops_max
     left = min(int(ttl) - 1, hops_max)
     if left <= 0:

@@ -191,7 +191,17 @@ async def test_a_batch_has_a_bound(world):
 
 
 @pytest.mark.parametrize(
-    ("ttl", "hops"), [("255", 254), ("2", 1), ("300", 100), ("x", 100), ("1.5", 100), ("99999999999999999999", 100)]
+    ("ttl", "hops"),
+    [
+        ("255", 254),
+        ("2", 1),
+        ("300", 100),
+        ("x", 100),
+        ("1.5", 100),
+        ("2147483647", 100),
+        ("-2147483649", 100),
+        ("99999999999999999999", 100),
+    ],
 )
 async def test_an_incoming_ttl_is_honoured_and_taken_off(world, ttl: str, hops: int):
     here = await world(hops_max=100 if hops == 100 else 255)
@@ -201,7 +211,7 @@ async def test_an_incoming_ttl_is_honoured_and_taken_off(world, ttl: str, hops: 
     assert "knativebrokerttl" not in record.event.attributes
 
 
-@pytest.mark.parametrize("ttl", ["1", "0", "-5"])
+@pytest.mark.parametrize("ttl", ["1", "0", "-5", "-2147483648"])
 async def test_an_exhausted_ttl_ends_a_loop_and_is_counted(world, ttl: str):
     here = await world()
     answer = await (await here.client()).posted(headers=ce(knativebrokerttl=ttl))
