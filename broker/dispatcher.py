@@ -29,6 +29,7 @@ from broker.window import Window
 from dataplane.clock import Clock
 from dataplane.net.engine import Engine
 from dataplane.net.timers import NEVER
+from dataplane.policy.budget import TooCostly
 from dataplane.policy.filters import Filter
 from dataplane.resources.triggers import Trigger
 from dataplane.wire.cloudevents import Event
@@ -74,8 +75,10 @@ class TriggerConsumer:
         )  # fmt: skip
         self._plans = Plans(trigger, engine, settings)
         self._apply(trigger)
+        cells = meters.watch(self, trigger.namespace, trigger.name, broker)
+        self._too_costly = cells.too_costly
         self._attempts = Attempts(
-            engine, settings, self._plans, self._window, meters.watch(self, trigger.namespace, trigger.name, broker),
+            engine, settings, self._plans, self._window, cells,
             journal, clock, self, broker=broker, name=self.name, ordered=trigger.ordered,
         )  # fmt: skip
 
@@ -135,6 +138,12 @@ class TriggerConsumer:
     def matches(self, event: Event) -> bool:
         try:
             return self._filter.matches(event)
+        except TooCostly as why:
+            self._too_costly.v += 1
+            if not self._filter_failed:
+                self._filter_failed = True
+                log.warning("filter_too_costly trigger=%s why=%s", self.name, why)
+            return False
         except Exception as error:  # a filter does not raise; if it does, its trigger alone misses the event
             if not self._filter_failed:
                 self._filter_failed = True

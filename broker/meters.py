@@ -64,6 +64,11 @@ class DeliveryMeters:
         self.oldest = registry.gauge(
             "dataplane_broker_oldest_unsettled_seconds", "Age of the oldest event that is not settled.", _OURS
         )
+        self.too_costly = registry.counter(
+            "dataplane_broker_too_costly_total",
+            "Events that a trigger did not match because its filter might have taken too long over them.",
+            _OURS,
+        )
         self.down = registry.gauge(
             "dataplane_broker_subscriber_down", "1: a few attempts a second find out when it is back.", _OURS
         )
@@ -117,6 +122,7 @@ class TriggerMeters:
         self.in_flight = family.in_flight.cell(*ours)
         self.states = {state: family.events.cell(*ours, state) for state in STATES}
         self.oldest = family.oldest.cell(*ours)
+        self.too_costly = family.too_costly.cell(*ours)
         self.down = family.down.cell(*ours)
 
     def dispatch(self, type_: str, status: int) -> HistogramCell:
@@ -135,7 +141,8 @@ class TriggerMeters:
             family.given_up.forget(*ours, reason)
         for state in STATES:
             family.events.forget(*ours, state)
-        for single in (family.replies, family.let_go, family.in_flight, family.oldest, family.down):
+        singles = (family.replies, family.let_go, family.in_flight, family.oldest, family.too_costly, family.down)
+        for single in singles:
             single.forget(*ours)
         for type_ in (*self._process, ""):
             family.process.forget(*self.knative, type_)

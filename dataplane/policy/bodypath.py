@@ -22,9 +22,11 @@ from typing import Any
 import msgspec
 
 from dataplane.policy.body import NOT_JSON, json_of
+from dataplane.policy.budget import STEPS_MAX, TooCostly
 from dataplane.wire.cloudevents import Event
 
 PATH_CHARS_MAX = 4096
+STEPS_PER_VALUE = 200  # looked up and compared
 
 _SEGMENT = re.compile(
     r"""
@@ -52,8 +54,8 @@ class PathFault(ValueError):
     """The text is no such path. The message says where and what would be right."""
 
 
-def compile_path(text: str) -> Callable[[Event], bool]:
-    """Raises PathFault."""
+def compile_path(text: str, steps_max: int = STEPS_MAX) -> Callable[[Event], bool]:
+    """steps_max: what one evaluation may take (budget.py). Raises PathFault; what it returns raises TooCostly."""
     if len(text) > PATH_CHARS_MAX:
         raise PathFault(f"a path has at most {PATH_CHARS_MAX} characters")
     stripped = text.strip()
@@ -65,14 +67,19 @@ def compile_path(text: str) -> Callable[[Event], bool]:
         steps.append(_step(segment))
         at = segment.end()
     test = _test(stripped, at)
+    values_max = steps_max // STEPS_PER_VALUE
 
     def matches(event: Event) -> bool:
         root = json_of(event)
         if root is NOT_JSON:
             return False
         found: list[Any] = [root]
+        looked_at = 0
         for step in steps:
             found = step(found)
+            looked_at += len(found)
+            if looked_at > values_max:
+                raise TooCostly(f"its data has more than {values_max} values on the path")
         return test(found)
 
     return matches

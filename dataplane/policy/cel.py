@@ -1,13 +1,13 @@
 """`cel` filters: the Common Expression Language over `event` (the attributes) and `data` (JSON, or null).
 
-Path: filters.py → [cel] → body.py. The one door to cel-expr-python, the binding of Google's C++ engine.
+Path: filters.py → [cel] → body.py, celcost.py. The one door to cel-expr-python, the binding of Google's C++ engine.
 
 Optional: `pip install 'dataplane[cel]'`. Loaded when the first such filter is compiled. Whatever fails (no such member,
 wrong types, a number beyond 64 bits) does not match, nor does an event with data that is not JSON.
 
-Bounds: the engine's, on iterations and nesting; VALUES_MAX values in the data, because what an iteration costs is not
-bounded (comparing two lists, say); and no `map` and `filter`, which the engine does in the square of the list's length.
-`exists`, `exists_one` and `all` are what a condition needs.
+Bounds: the engine's, on iterations and nesting; VALUES_MAX values in the data, and no more of them and of text than can
+be looked at in time (celcost.py); a pattern of `matches` stands in the expression; and no `map` and `filter`, which the
+engine does in the square of the list's length. `exists`, `exists_one` and `all` are what a condition needs.
 
     data.total >= 100 && event.type.startsWith("com.shop.")
 
@@ -20,6 +20,8 @@ from functools import cache
 from typing import Any
 
 from dataplane.policy.body import NOT_JSON, json_of
+from dataplane.policy.budget import STEPS_MAX, TooCostly
+from dataplane.policy.celcost import PatternFault, cost
 from dataplane.wire.cloudevents import Event
 
 EXPRESSION_CHARS_MAX = 16 * 1024
@@ -43,8 +45,8 @@ def _environment() -> Any:
     return cel.NewEnv(config=subset, variables={"event": kind.Map(kind.STRING, kind.DYN), "data": kind.DYN})
 
 
-def compile_cel(text: str) -> Callable[[Event], bool]:
-    """Raises CelFault."""
+def compile_cel(text: str, steps_max: int = STEPS_MAX) -> Callable[[Event], bool]:
+    """steps_max: what one evaluation may take (budget.py). Raises CelFault; what it returns raises TooCostly."""
     if len(text) > EXPRESSION_CHARS_MAX:
         raise CelFault(f"an expression has at most {EXPRESSION_CHARS_MAX} characters")
     environment = _environment()
@@ -58,6 +60,10 @@ def compile_cel(text: str) -> Callable[[Event], bool]:
     returns = expression.return_type().name()
     if returns not in ("BOOL", "DYN"):
         raise CelFault(f"a filter must be true or false; this is {returns.lower()}")
+    try:
+        costs = cost(text)
+    except PatternFault as fault:
+        raise CelFault(str(fault)) from None
     evaluate = expression.eval
 
     def matches(event: Event) -> bool:
@@ -66,8 +72,14 @@ def compile_cel(text: str) -> Callable[[Event], bool]:
             if event.data:
                 return False
             data = None
-        elif not _few(data):
-            return False
+        values, longest = _size(data)
+        attribute = max(map(len, event.attributes.values()))
+        if values > VALUES_MAX:
+            raise TooCostly(f"its data has more than {VALUES_MAX} values")
+        if (steps := costs.steps(values, longest, attribute)) > steps_max:
+            raise TooCostly(
+                f"its data ({values} values, the longest text has {longest} characters) could take {steps / 1e9:.2f} s"
+            )
         attributes = {**event.attributes, **event.typed} if event.typed else event.attributes
         try:
             return evaluate(data={"event": attributes, "data": data}).value() is True
@@ -77,17 +89,23 @@ def compile_cel(text: str) -> Callable[[Event], bool]:
     return matches
 
 
-def _few(value: Any) -> bool:
-    """At most VALUES_MAX values, members and elements in it."""
-    waiting, seen = [value], 0
+def _size(value: Any) -> tuple[int, int]:
+    """(members and elements in it, stopping beyond VALUES_MAX; the longest text in characters)."""
+    waiting, seen, longest = [value], 0, 0
     while waiting:
         one = waiting.pop()
-        if isinstance(one, dict | list):
+        if isinstance(one, str):
+            longest = max(longest, len(one))
+        elif isinstance(one, dict | list):
             seen += len(one)
             if seen > VALUES_MAX:
-                return False
-            waiting.extend(one.values() if isinstance(one, dict) else one)
-    return True
+                break
+            if isinstance(one, dict):
+                longest = max(longest, *map(len, one), 0)
+                waiting.extend(one.values())
+            else:
+                waiting.extend(one)
+    return seen, longest
 
 
 def _first_line(text: str) -> str:

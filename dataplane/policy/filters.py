@@ -23,6 +23,7 @@ from typing import NamedTuple
 
 from dataplane.policy.attributes import compare
 from dataplane.policy.bodypath import PathFault, compile_path
+from dataplane.policy.budget import STEPS_MAX
 from dataplane.policy.cel import CelFault, compile_cel
 from dataplane.policy.cesql.compile import compile_expression
 from dataplane.policy.cesql.lex import ParseFault
@@ -31,6 +32,7 @@ from dataplane.wire.cloudevents import Event
 DEPTH_MAX = 32
 FILTERS_MAX = 1000  # in one trigger, nested ones too
 
+_EXPRESSIONS = ("cesql", "sql", "jsonpath", "cel")
 DIALECTS = ("exact", "prefix", "suffix", "all", "any", "not", "cesql", "sql", "jsonpath", "cel")
 
 Predicate = Callable[[Event], bool]
@@ -56,8 +58,9 @@ class Mistake(NamedTuple):
 class Filter:
     """Compiled.
 
-    matches(event): pure, never raises. interest: (attribute, value) that every match has, of `type` and `source` only;
-    None when it cannot be told. warnings: what may not be meant (CESQL, cesql/lint.py), as (path, sentence).
+    matches(event): pure. Raises TooCostly (budget.py): then it does not match, whatever stands around what costs that.
+    interest: (attribute, value) that every match has, of `type` and `source` only; None when it cannot be told.
+    warnings: what may not be meant (CESQL, cesql/lint.py), as (path, sentence).
     """
 
     __slots__ = ("interest", "matches", "warnings")
@@ -71,7 +74,7 @@ class Filter:
 def compile_filters(filters: Sequence[Mapping[str, object]], path: str = "filters") -> Filter:
     """All of `filters` must match; none = every event. Raises FilterFault."""
     reader = _Reader()
-    parts = reader.several(filters, path, 0)
+    parts = reader.read(filters, path)
     if reader.mistakes:
         raise FilterFault(
             "\n".join(f"{m.message}: {m.path}{m.details and ' (' + m.details + ')'}" for m in reader.mistakes)
@@ -83,7 +86,7 @@ def compile_filters(filters: Sequence[Mapping[str, object]], path: str = "filter
 def mistakes(filters: Sequence[object], path: str) -> list[Mistake]:
     """What is wrong with what a user wrote in spec.filters; empty = it can be compiled."""
     reader = _Reader(written=True)
-    reader.several(filters, path, 0)
+    reader.read(filters, path)
     return reader.mistakes
 
 
@@ -113,10 +116,15 @@ class _Reader:
         self.warnings: list[tuple[str, str]] = []
         self._written = written
         self._count = 0
+        self._steps_max = STEPS_MAX
 
     def _wrong(self, path: str, message: str, details: str = "") -> _Part:
         self.mistakes.append(Mistake(path, message, details))
         return _NEVER
+
+    def read(self, filters: object, path: str) -> list[_Part]:
+        self._steps_max = STEPS_MAX // max(1, _expressions(filters))
+        return self.several(filters, path, 0)
 
     def several(self, filters: object, path: str, depth: int) -> list[_Part]:
         if isinstance(filters, str) or not isinstance(filters, Sequence):
@@ -186,14 +194,27 @@ class _Reader:
             return self._wrong(path, 'invalid value: ""', f"{dialect} needs an expression")
         try:
             if dialect == "jsonpath":
-                return _Part(compile_path(value), None)
+                return _Part(compile_path(value, self._steps_max), None)
             if dialect == "cel":
-                return _Part(compile_cel(value), None)
-            expression = compile_expression(value)
+                return _Part(compile_cel(value, self._steps_max), None)
+            expression = compile_expression(value, self._steps_max)
         except (ParseFault, PathFault, CelFault) as fault:
             return self._wrong(path, f"invalid value: {_shown(value)}", str(fault))
         self.warnings += [(path, sentence) for sentence in expression.warnings]
         return _Part(expression.matches, expression.interest)
+
+
+def _expressions(filters: object) -> int:
+    """How many there are that have to share the budget."""
+    waiting, found = [filters], 0
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, Mapping):
+            found += sum(name in _EXPRESSIONS for name in one)
+            waiting.extend(one.values())
+        elif isinstance(one, Sequence) and not isinstance(one, str):
+            waiting.extend(one)
+    return found
 
 
 _ONE_OF = "one of " + ", ".join(DIALECTS)

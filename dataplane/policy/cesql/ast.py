@@ -1,6 +1,6 @@
 """The tree of a CESQL expression.
 
-Path: parse.py → [ast] → compile.py, lint.py.
+Path: parse.py → [ast] → compile.py, lint.py, cost.py.
 
 `at` is the character it begins at; `depth` counts the levels below and is bounded, so walking it recursively is safe.
 A chain `a AND b OR c …` is one node, however long: that is how people write long lists of alternatives.
@@ -83,3 +83,20 @@ class Call(_Node, frozen=True, kw_only=True):
 
 
 Node = Constant | Attribute | Exists | Not | Minus | Like | In | Arithmetic | Comparison | Logic | Call
+
+
+def children(node: Node) -> tuple[Node, ...]:
+    """What stands directly below."""
+    match node:
+        case Not(operand=operand) | Minus(operand=operand) | Like(operand=operand):
+            return (operand,)
+        case In(operand=operand, elements=elements):
+            return (operand, *elements)
+        case Arithmetic(left=left, right=right) | Comparison(left=left, right=right):
+            return (left, right)
+        case Logic(operands=operands):
+            return operands
+        case Call(arguments=arguments):
+            return arguments
+        case _:
+            return ()

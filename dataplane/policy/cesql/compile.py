@@ -1,12 +1,12 @@
 """A CESQL expression made runnable: tree → closures, and what it says about an event.
 
-Path: filters.py → [compile] → parse.py, functions.py, like.py.
+Path: filters.py → [compile] → parse.py, functions.py, like.py, cost.py.
 
 Evaluation stops at the first failure. AND and OR do not look at what cannot matter, so a failure there stays unseen
 (spec §26.7). Of two operands of different types the right one decides in `=`, the left one in IN; everything else says
 what it needs.
 
-Cost: a closure per operation; an expression is as long as its text, so is its evaluation, LIKE aside (like.py).
+Cost: a closure per operation. What the texts of the event may add is bounded beforehand (cost.py).
 
 Source: spec/eventing.md §26.
 """
@@ -15,7 +15,9 @@ import operator
 from collections.abc import Callable
 from typing import NamedTuple
 
-from dataplane.policy.cesql import ast, functions
+from dataplane.policy.budget import STEPS_MAX, TooCostly
+from dataplane.policy.cesql import ast, cost, functions
+from dataplane.policy.cesql.lex import ParseFault
 from dataplane.policy.cesql.like import compile_like
 from dataplane.policy.cesql.lint import lint
 from dataplane.policy.cesql.parse import parse
@@ -50,16 +52,27 @@ class Expression:
     warnings: what its author may not have meant (lint.py).
     """
 
-    __slots__ = ("_root", "_run", "interest", "text", "warnings")
+    __slots__ = ("_chars_max", "_names", "_root", "_run", "interest", "text", "warnings")
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, steps_max: int) -> None:
         self.text = text
         self._root = parse(text)
         self._run = _compile(self._root)
         self.interest = _interest(self._root)
         self.warnings = lint(self._root)
+        self._names: frozenset[str] = frozenset()
+        self._chars_max = cost.attribute_chars_max(self._root, steps_max)
+        if self._chars_max == 0:
+            raise ParseFault(0, "it could take too long for any event: fewer or shorter operations on texts are needed")
+        if self._chars_max is not None:
+            self._names = cost.names(self._root)
+        if self._chars_max is not None and self._chars_max < cost.UNUSUAL_CHARS:
+            self.warnings += (f"it does not match an event that {self._limit()}",)
 
     def evaluate(self, event: Event) -> Result:
+        """Raises TooCostly."""
+        if self._chars_max is not None:
+            self._afford(event)
         try:
             return Result(self._run(event))
         except EvaluationFault as fault:
@@ -68,16 +81,26 @@ class Expression:
             return Result(ZERO[_type(self._root)], fault)
 
     def matches(self, event: Event) -> bool:
-        """Boolean true, and nothing failed."""
+        """Boolean true, and nothing failed. Raises TooCostly."""
+        if self._chars_max is not None:
+            self._afford(event)
         try:
             return self._run(event) is True
         except EvaluationFault:
             return False
 
+    def _limit(self) -> str:
+        return f"has more than {self._chars_max} characters in an attribute it reads: that could take too long"
 
-def compile_expression(text: str) -> Expression:
-    """Raises lex.ParseFault."""
-    return Expression(text)
+    def _afford(self, event: Event) -> None:
+        assert self._chars_max is not None
+        if any(len(event.attributes.get(name, "")) > self._chars_max for name in self._names):
+            raise TooCostly(f"the event {self._limit()}")
+
+
+def compile_expression(text: str, steps_max: int = STEPS_MAX) -> Expression:
+    """steps_max: what one evaluation may take (budget.py). Raises lex.ParseFault."""
+    return Expression(text, steps_max)
 
 
 def _type(node: ast.Node) -> type:

@@ -18,29 +18,19 @@ def lint(root: ast.Node) -> tuple[str, ...]:
 def _walk(node: ast.Node) -> Iterator[str]:
     at = node.at + 1
     match node:
-        case ast.Logic(operands=operands, operators=operators):
+        case ast.Logic(operators=operators):
             if len(set(operators)) > 1:
                 mixed = " and ".join(sorted(set(operators)))
                 yield f"at character {at}: {mixed} bind alike and to the right here: write parentheses"
-            below = operands
-        case ast.Comparison(operator=sign, left=left, right=right):
-            if isinstance(left, ast.Not):
-                yield f"at character {at}: this is (NOT …) {sign} …: NOT binds tighter; write NOT (… {sign} …)"
-            below = (left, right)
+        case ast.Comparison(operator=sign, left=ast.Not()):
+            yield f"at character {at}: this is (NOT …) {sign} …: NOT binds tighter; write NOT (… {sign} …)"
         case ast.Call(function=name, arguments=arguments):
             if functions.find(name, len(arguments)) is None:
                 yield f"at character {at}: there is no function {name} with {len(arguments)} arguments: it always fails"
-            below = arguments
-        case ast.Like(operand=operand) | ast.In(operand=operand):
-            if isinstance(operand, ast.Not):
-                word = "LIKE" if isinstance(node, ast.Like) else "IN"
-                yield f"at character {at}: this is (NOT …) {word} …: write … NOT {word} …"
-            below = (operand, *node.elements) if isinstance(node, ast.In) else (operand,)
-        case ast.Not(operand=operand) | ast.Minus(operand=operand):
-            below = (operand,)
-        case ast.Arithmetic(left=left, right=right):
-            below = (left, right)
+        case ast.Like(operand=ast.Not()) | ast.In(operand=ast.Not()):
+            word = "LIKE" if isinstance(node, ast.Like) else "IN"
+            yield f"at character {at}: this is (NOT …) {word} …: write … NOT {word} …"
         case _:
-            below = ()
-    for child in below:
+            pass
+    for child in ast.children(node):
         yield from _walk(child)

@@ -72,6 +72,18 @@ def test_a_filter_that_raises_does_not_match_and_is_said_once(caplog, monkeypatc
     run(main)
 
 
+def test_a_filter_that_would_take_too_long_does_not_match_and_is_counted(caplog):
+    async def main():
+        world = World(trigger(filters=({"not": {"cesql": f"x LIKE '%{'_' * 30_000}b%'"}},)))
+        assert world.consumer.matches(event("1", x="a" * 10))
+        assert [world.consumer.matches(event("2", x="a" * 60_000)) for _ in range(3)] == [False] * 3
+        assert world.metric("dataplane_broker_too_costly_total") == 3
+        [record] = caplog.records
+        assert record.message.startswith("filter_too_costly trigger=ns/tr why=the event has more than 256 characters")
+
+    run(main)
+
+
 # ---- one delivery -----------------------------------------------------------------------------------
 
 
