@@ -69,6 +69,7 @@ def quantile(times, q):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(400)  # 25 s of work, on a machine that does nothing else
 def test_it_is_not_overrun_and_what_is_new_does_not_wait():
     async def main():
         world = World(trigger(retry=1000, delay_s=0.2, backoff="exponential", max_in_flight=1000))
