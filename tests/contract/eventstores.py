@@ -3,6 +3,7 @@
 A store is added by one line in KITS: a class that makes stores over the same data.
 """
 
+import asyncio
 import os
 import time
 import uuid
@@ -12,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from broker.store.contract import EventStore
+from broker.store.contract import EventLog, EventStore
+from broker.store.kafka.log import KafkaLog
 from broker.store.kafka.store import KafkaStore
 from broker.store.memory import MemoryStore
 from broker.store.redis.store import RedisStore
@@ -20,6 +22,7 @@ from broker.store.sqlite.store import SqliteStore
 from dataplane.clock import Clock
 from dataplane.telemetry.metrics import Registry
 from tests import redisserver
+from tests.eventstore import WAIT_S, until, until_durable
 from tests.servers.kafka import kill as kafkakill
 from tests.servers.kafka import server as kafkaserver
 
@@ -64,6 +67,10 @@ class Kit:
         self.made.append(store)
         await store.start()
         return store
+
+    async def durable(self, log: EventLog) -> None:
+        """Returns when every settle before this is durable, and a record `marker`."""
+        await until_durable(log)
 
     async def restart(self, store: EventStore) -> EventStore:
         """Process death without close, and a new process."""
@@ -135,6 +142,18 @@ class Kafka(Kit):
 
     async def kill(self, store: KafkaStore) -> None:
         await kafkakill.kill(store)
+
+    async def durable(self, log: KafkaLog) -> None:
+        """Commits go their own way, beside appends: one that begins after the last settle was taken up has it."""
+        await until_durable(log)
+        for subscription in log._subscriptions.values():
+            partitions = subscription.partitions.values()
+            await until(lambda partitions=partitions: not any(one.dirty for one in partitions))
+            for one in partitions:
+                one.dirty = True
+            async with asyncio.timeout(WAIT_S):
+                while not await subscription.membership.commit(moved=False):
+                    await asyncio.sleep(0.05)
 
     async def clean(self) -> None:
         store = self.make()

@@ -20,7 +20,6 @@ from tests.eventstore import (
     settling,
     subscribe,
     until,
-    until_durable,
 )
 
 # ---- append ----
@@ -355,7 +354,7 @@ async def test_an_ordered_consumer_gets_its_scheduled_ones_at_once_after_a_resta
     subscriber.settle(by_id["e0"])
     await append(log, record("last"))
     await subscriber.until(5)
-    await until_durable(log)
+    await kit.durable(log)
     store = await kit.restart(store)
     log = await store.open(BROKER, LogSettings())
     again = await subscribe(log, Subscriber(ordered=True))
@@ -534,7 +533,7 @@ async def test_dead_lettered_ones_are_redriven_apart(kit: Kit, log: EventLog) ->
     await subscriber.until(2)
 
 
-async def test_letters_beyond_the_bound_go_oldest_first(store: EventStore) -> None:
+async def test_letters_beyond_the_bound_go_oldest_first(kit: Kit, store: EventStore) -> None:
     log = await store.open(BROKER, LogSettings(parked_max=3, dead_lettered_max=2))
     subscriber = await subscribe(log, Subscriber())
     for i in range(6):
@@ -543,7 +542,7 @@ async def test_letters_beyond_the_bound_go_oldest_first(store: EventStore) -> No
         for delivery in subscriber.got[2 * i :]:
             subscriber.park(delivery, "parked" if delivery.record.event.id[0] == "p" else "dead-lettered")
     await until(lambda: subscriber.subscription.lag().in_flight == 0)
-    await until_durable(log)
+    await kit.durable(log)
     letters = await subscriber.subscription.letters()
     assert sorted(one.record.event.id for one in letters) == ["d4", "d5", "p3", "p4", "p5"]
 
@@ -918,7 +917,7 @@ async def test_after_a_crash_exactly_what_was_not_settled_comes_again(
     for delivery in reversed(subscriber.got):
         if int(delivery.record.event.id[1:]) % 7 != 3:
             subscriber.settle(delivery)
-    await until_durable(log)
+    await kit.durable(log)
     await subscriber.until(31)
     log = await (await kit.restart(store)).open(BROKER, LogSettings())
     again = await subscribe(log, settling())
@@ -936,7 +935,7 @@ async def test_attempts_and_due_times_survive_a_crash(kit: Kit, store: EventStor
     subscriber.later(by_id["far"], in_s=600, attempt=2)
     subscriber.later(by_id["again"], attempt=5)
     await subscriber.until(4)  # in flight as attempt 5 when the process dies
-    await until_durable(log)
+    await kit.durable(log)
     log = await (await kit.restart(store)).open(BROKER, LogSettings())
     again = await subscribe(log, settling())
     await again.until(3)

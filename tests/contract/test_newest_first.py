@@ -11,7 +11,7 @@ import pytest
 
 from broker.store.contract import EventLog, EventStore, LogSettings, Start
 from tests.contract.eventstores import BROKER, Kit
-from tests.eventstore import WAIT_S, Subscriber, append, record, settling, subscribe, until, until_durable
+from tests.eventstore import WAIT_S, Subscriber, append, record, settling, subscribe, until
 
 OLD = [f"old{i}" for i in range(20)]
 
@@ -201,7 +201,7 @@ async def test_a_restart_knows_what_was_passed_over(kit: Kit, store: EventStore,
     subscriber.answer = lambda delivery: None
     await until(lambda: any(id.startswith("old") for id in subscriber.ids))
     subscriber.capacity = subscriber.fresh_capacity = 0
-    await until_durable(log)
+    await kit.durable(log)
     settled = set(subscriber.ids) - {delivery.record.event.id for delivery in subscriber.got[-1:]}
     if ending == "close":
         await subscriber.subscription.close()
