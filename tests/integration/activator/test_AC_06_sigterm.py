@@ -17,7 +17,7 @@ async def _queued(load: Load, activators) -> None:
     def depth() -> int:
         return sum(int(activator.metric("kn_revision_request_queued")) for activator in activators)
 
-    for _ in range(200):
+    for _ in range(600):
         if await asyncio.to_thread(depth) == len(load.shots):
             return
         await asyncio.sleep(0.05)

@@ -16,15 +16,19 @@ async def test_AC_07_sigkill_of_one_of_two_fails_only_what_was_written_to_it_and
     gateway = await yard.gateway(dying, staying)
     async with Load(gateway.port, lambda n: post(HOST) if n % 3 else get(HOST)) as load:
         load.start(rate_per_s=400)
-        await asyncio.sleep(1.5)
+        counted = "http_server_request_duration_seconds_count"
+        async with asyncio.timeout(60):
+            for hop in (dying, staying):  # both serve
+                while await asyncio.to_thread(hop.metric, counted, 'status_code="200"') <= 100:
+                    await asyncio.sleep(0.1)
         assert not load.failed
-        for hop in (dying, staying):  # both serve
-            counted = "http_server_request_duration_seconds_count"
-            assert await asyncio.to_thread(hop.metric, counted, 'status_code="200"') > 100
 
         dying.process.kill()
         killed_at = asyncio.get_running_loop().time()
         open_then = set(load.open)
+        await asyncio.to_thread(dying.process.wait)  # now the kernel has reset its connections
+        await asyncio.to_thread(gateway.metric, counted)  # a turn of the gateway's loop later it has seen that
+        known_at = asyncio.get_running_loop().time()
         await asyncio.sleep(2.5)
         await load.stop(10)
         print(load.summary())
@@ -35,8 +39,7 @@ async def test_AC_07_sigkill_of_one_of_two_fails_only_what_was_written_to_it_and
             # What carries nothing and is idempotent was sent again.
             assert shot.method == "POST", shot
         # What fails afterwards was written before the gateway saw the end of its connections.
-        late = [shot for shot in load.failed if shot not in open_then]
-        assert len(load.failed) <= len(open_then) + 5
-        assert all(shot.sent_at < killed_at + 1.0 for shot in late), late
+        late = [shot for shot in load.failed if shot.sent_at > known_at]
+        assert not late, late
         # And something was in flight, so that this has shown anything.
         assert any(shot.done_at > killed_at and shot.status == 200 for shot in open_then)

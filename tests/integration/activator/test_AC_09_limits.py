@@ -6,7 +6,7 @@ from tests.openloop import Load, get
 
 
 async def test_AC_09_uneven_pods_never_work_on_two_requests_and_the_fast_one_is_not_kept_waiting(yard):
-    slow, fast = await yard.pod("slow", 0.2), await yard.pod("fast", 0.01)
+    slow, fast = await yard.pod("slow", 0.5), await yard.pod("fast", 0.01)
     yard.publish(limit=1, uneven=[slow, fast])
     activator = await yard.activator()
     gateways = [await yard.gateway(activator) for _ in range(2)]
