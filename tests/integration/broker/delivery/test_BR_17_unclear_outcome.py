@@ -25,7 +25,7 @@ def lost(request, writer):
 @pytest.mark.parametrize("ordered", [False, True])
 async def test_it_comes_again_with_the_same_id_and_the_next_number(house, script, ordered):
     subscriber = await house.subscriber(script)
-    await house.trigger("t", subscriber, retry=3, timeout_s=0.3, ordered=ordered)
+    await house.trigger("t", subscriber, retry=3, timeout_s=1.5, ordered=ordered)
     await house.publish(event("1", b"data"))
     await house.until(lambda: house.metric("dataplane_broker_deliveries_total", outcome="delivered") == 1)
     assert [(r.headers["ce-id"], r.headers["x-dp-attempt"], r.body) for r in subscriber.requests] == [

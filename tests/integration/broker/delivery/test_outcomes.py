@@ -71,7 +71,7 @@ async def test_every_answer_has_its_outcome(house, what, attempts, end, code, re
         to,
         sink=sink,
         retry=RETRY,
-        timeout_s=0.3 if what in (silence, "https") else 5.0,
+        timeout_s=1.0 if what in (silence, "https") else 5.0,
         filters=({"exact": {"type": "t"}},),
     )
     await house.trigger("replies", watcher, filters=({"exact": {"type": "reply"}},))
