@@ -117,7 +117,7 @@ class Up:
             self.process.wait()
             pytest.fail(f"SIGTERM did not end it within 40 s\n{self.tail()}")
         assert code == 0, f"exit code {code}\n{self.tail()}"
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 30
         while left := [who for who in family if alive(*who)]:
             assert time.monotonic() < deadline, f"left behind: {[command(pid) for pid, _ in left]}"
             time.sleep(0.05)

@@ -39,7 +39,7 @@ def test_CP_05_a_gateway_keeps_its_routes_while_the_control_plane_is_away_and_ov
         up.process.send_signal(signal.SIGKILL)
         up.process.wait()
         # The pods were the instance's and go with it, in a moment; the route is known still: that is no 404.
-        until(lambda: status_through(gateway) == 502, "the pods are gone", 10)
+        until(lambda: status_through(gateway) == 502, "the pods are gone", 60)
     finally:
         gateway.stop(signal.SIGKILL)
 
@@ -47,7 +47,7 @@ def test_CP_05_a_gateway_keeps_its_routes_while_the_control_plane_is_away_and_ov
     try:
         assert status_through(gateway) == 502
         start("--api", api_address, data=data)
-        until(lambda: status_through(gateway) == 200, "the gateway goes on with the new instance", 30)
+        until(lambda: status_through(gateway) == 200, "the gateway goes on with the new instance", 60)
         assert gateway.stop() == 0
     finally:
         gateway.stop(signal.SIGKILL)

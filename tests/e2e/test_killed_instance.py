@@ -108,7 +108,7 @@ def test_ten_kills_lose_nothing_acknowledged_leave_no_process_and_serving_resume
         for thread in (writer, *clients):
             thread.join(20)
             assert not thread.is_alive(), "a client hangs after the kill"
-        until(lambda: not left(family, mark), "nothing of it is left", 10)  # noqa: B023
+        until(lambda: not left(family, mark), "nothing of it is left", 60)  # noqa: B023
         assert not left(family, mark), [command(pid) for pid, _ in left(family, mark)]
 
         began = time.monotonic()
@@ -123,7 +123,7 @@ def test_ten_kills_lose_nothing_acknowledged_leave_no_process_and_serving_resume
         }
         assert not lost, f"round {round_}, seed {seed}: acknowledged and found {lost}"
         acknowledged |= {name: text for name, text in there.items() if name == unanswered}
-        until(lambda: up.get(HOST)[0] == 200, "it serves again", 30)  # noqa: B023
+        until(lambda: up.get(HOST)[0] == 200, "it serves again", 60)  # noqa: B023
         slowest_s = max(slowest_s, time.monotonic() - began)
         api.close()
     print(

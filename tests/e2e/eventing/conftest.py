@@ -13,7 +13,7 @@ import pytest
 from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[3]
-READY_S = 30.0
+READY_S = 60.0
 
 
 class BrokerProcess:

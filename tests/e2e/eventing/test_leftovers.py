@@ -30,7 +30,7 @@ async def test_a_trigger_that_left_the_snapshot_file_is_listed_and_forgotten(
     refused = await command(process, "events", "forget", *of, "uid-1", fails=True)
     assert "delete the Trigger" in refused
     assert await command(process, "events", "forget", *of, "uid-2") == "uid-2 forgotten\n"
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while await command(process, "events", "forget", *of) != "nothing is left\n":
             await asyncio.sleep(0.1)
 
