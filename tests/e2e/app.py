@@ -1,7 +1,7 @@
 """The pod of these tests: answers `REVISION VERSION PID NUMBER`, the number counting requests in order of arrival.
 
-`/sleep/MS` answers after that many milliseconds, and adds how many slept here at once, at most, until then. Standard
-library only, so that it starts fast.
+`/sleep/MS` answers after that many milliseconds, and adds how many slept here at once, at most, until then. `/until/FILE`
+answers when there is such a file. Standard library only, so that it starts fast.
 """
 
 import asyncio
@@ -35,8 +35,16 @@ class App(asyncio.Protocol):
                 ASLEEP[0] += 1
                 ASLEEP[1] = max(ASLEEP)
                 asyncio.get_running_loop().call_later(int(path[7:]) / 1000, self.wake, body)
+            elif path.startswith(b"/until/"):
+                self.look(path[6:], body)
             else:
                 self.answer(body)
+
+    def look(self, file, body):
+        if os.path.exists(file):
+            self.answer(body)
+        else:
+            asyncio.get_running_loop().call_later(0.02, self.look, file, body)
 
     def wake(self, body):
         self.answer(b"%b %d" % (body, ASLEEP[1]))

@@ -14,12 +14,7 @@ __all__ = ["environ"]
 
 HOST = "busy.default.localhost"
 PODS = "/api/v1/namespaces/default/pods"
-LONG_MS = 3000  # longer than every pause that a drain could get away with
-
-
-def long(number: int) -> bytes:
-    """May not be sent twice: what its pod does not finish is lost, and shows."""
-    return post(HOST, f"/sleep/{LONG_MS}")
+LONG_S = 3.0  # longer than every pause that a drain could get away with
 
 
 def short(number: int) -> bytes:
@@ -67,7 +62,13 @@ HOW = ("in one process", "two workers", "a gateway apart", "gateway and activato
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", HOW)
-async def test_a_pod_deleted_under_load_finishes_its_requests_gets_no_new_ones_and_loses_none(hops, how):
+async def test_a_pod_deleted_under_load_finishes_its_requests_gets_no_new_ones_and_loses_none(hops, how, tmp_path):
+    end = tmp_path / "end"
+
+    def long(number: int) -> bytes:
+        """May not be sent twice: what its pod does not finish is lost, and shows."""
+        return post(HOST, f"/until{end}")
+
     up, port = await asyncio.to_thread(hops, how)
     api = Api(up.api, up.token)
     # Without a limit, workers send straight to pods, and only they know of it. With one, pods are taken in turn, so
@@ -85,11 +86,13 @@ async def test_a_pod_deleted_under_load_finishes_its_requests_gets_no_new_ones_a
         await answered(load, len(load.shots) + 20)  # the gateway has read what was sent before these
         [pod] = await asyncio.to_thread(api.pods, "busy")
         await asyncio.to_thread(api.call, "DELETE", f"{PODS}/{pod['metadata']['name']}")
-        deleted_at = asyncio.get_running_loop().time()
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while not any(shot.status == 200 and pid(shot) != victim for shot in load.shots):
                 await asyncio.sleep(0.01)
-        assert slow.open  # the new pod serves while the old one is still at work
+        moved_at = asyncio.get_running_loop().time()
+        await asyncio.sleep(LONG_S)
+        assert len(slow.open) == 20  # the new pod serves while the old one is still at work
+        end.touch()
         await slow.settle(30)
         await load.stop(30)
 
@@ -97,31 +100,34 @@ async def test_a_pod_deleted_under_load_finishes_its_requests_gets_no_new_ones_a
         assert slow.statuses() == {"200": 20}
         assert {pid(shot) for shot in slow.shots} == {victim}
         assert load.statuses() == {"200": len(load.shots)}
-        late = [shot for shot in load.shots if shot.sent_at > deleted_at + 1 and pid(shot) == victim]
+        late = [shot for shot in load.shots if shot.sent_at > moved_at + 1 and pid(shot) == victim]
         assert not late, f"{len(late)} new requests went to a pod that leaves"
     api.close()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["in one process", "gateway and activator apart"])
-async def test_scale_in_takes_the_idle_pods_and_lets_the_busy_one_work(hops, how):
+async def test_scale_in_takes_the_idle_pods_and_lets_the_busy_one_work(hops, how, tmp_path):
     """Four pods, one of them with long requests on it: when three have to go, it is not among them."""
     up, port = await asyncio.to_thread(hops, how)
     api = Api(up.api, up.token)
     scale = {"limit": 1, "max_scale": "4", "window": "6s", "target_utilization_percentage": "100"}
     await asyncio.to_thread(api.create, service("busy", **scale))
     await asyncio.to_thread(api.ready, "busy")
-    async with Load(port, long) as many, Load(port, lambda _: post(HOST, "/sleep/35000")) as one:
+    end = tmp_path / "end"
+    many, one = (Load(port, lambda _, path=path: post(HOST, path)) for path in ("/sleep/3000", f"/until{end}"))
+    async with many, one:
         for _ in range(4):
             many.shoot()
-        await asyncio.to_thread(until, lambda: ready_pods(api) == 4, "four pods", 30)
+        await asyncio.to_thread(until, lambda: ready_pods(api) == 4, "four pods", 60)
         one.shoot()
         await many.settle(30)
         assert many.statuses() == {"200": 4}
-        await asyncio.to_thread(until, lambda: len(api.pods("busy")) == 1, "one pod is left", 40)
-        assert one.open, "the long request ended before anything was scaled in"
+        await asyncio.to_thread(until, lambda: len(api.pods("busy")) == 1, "one pod is left", 60)
+        assert one.open, "the long request ended although nobody told it to"
         [left] = await asyncio.to_thread(api.pods, "busy")
         assert not left["metadata"].get("deletionTimestamp"), "the last pod is one that has to go"
+        end.touch()
         await one.settle(60)
         assert one.statuses() == {"200": 1}
     api.close()
@@ -134,6 +140,6 @@ def ready_pods(api: Api) -> int:
 
 async def answered(load: Load, count: int) -> None:
     """Until that many requests of it have ended."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while len(load.shots) - len(load.open) < count:
             await asyncio.sleep(0.01)
