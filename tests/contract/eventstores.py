@@ -11,9 +11,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from broker.store.contract import EventLog, EventStore
+from broker.store.contract import EventLog, EventStore, Record
 from broker.store.kafka.log import KafkaLog
 from broker.store.kafka.store import KafkaStore
 from broker.store.memory import MemoryStore
@@ -21,6 +22,7 @@ from broker.store.redis.store import RedisStore
 from broker.store.sqlite.store import SqliteStore
 from dataplane.clock import Clock
 from dataplane.telemetry.metrics import Registry
+from dataplane.wire.cloudevents import with_attributes
 from tests import redisserver
 from tests.eventstore import WAIT_S, until, until_durable
 from tests.servers.kafka import kill as kafkakill
@@ -41,6 +43,7 @@ class Kit:
     retention = True  # by age and by bytes, within seconds, by the store's own clock
     wall_clock = True  # its sense of time is `clock.wall`, which tests may move
     one_order = True  # a log of one order (not of partitions)
+    marks: frozenset[str] = frozenset()  # attributes that it sets on what it delivers
     quiet_s = 0.05  # after so long without anything nothing more comes
 
     def __init__(self, folder: Path) -> None:
@@ -77,6 +80,11 @@ class Kit:
         self.made.remove(store)
         await self.kill(store)
         return await self.start()
+
+    def unmarked(self, delivered: Record) -> Record:
+        """What was delivered, as it went in."""
+        assert self.marks <= delivered.event.attributes.keys()
+        return msgspec.structs.replace(delivered, event=with_attributes(delivered.event, {}, remove=self.marks))
 
     def needs(self, *flags: str) -> None:
         for flag in flags:
@@ -122,6 +130,7 @@ class Kafka(Kit):
     atomic_reply = False  # the reply is appended, then its cause is settled: a crash between the two repeats the cause
     quota = False  # Kafka does not know what is settled
     retention = False  # by Kafka's own clock and whole segments, settled or not
+    marks = frozenset({"knativekafkapartition", "knativekafkaoffset"})
     quiet_s = 0.3
 
     async def prepare(self) -> None:

@@ -12,7 +12,7 @@ from broker.store.contract import Consumer, Delivery, Record
 from broker.store.kafka.again import Again
 from broker.store.kafka.late import Handed
 from broker.store.kafka.partition import Partition
-from broker.store.kafka.records import decode
+from broker.store.kafka.records import taken
 from dataplane.errors import BadEvent
 from dataplane.telemetry.metrics import Cell
 
@@ -72,7 +72,7 @@ def choose(
         if wanted is not None and _other(raw.headers, header, wanted):
             continue
         try:
-            record = decode(raw.headers, raw.value, raw.timestamp)
+            record = taken(raw)
         except BadEvent as error:
             discarded.v += 1
             log.debug("record_discarded consumer=%s %d:%d error=%s", consumer.name, raw.partition, offset, error)

@@ -11,24 +11,29 @@ Path: append.py → [encode] → Kafka → [decode] → read.py, kept.py.
     dataplane_implied           "1": a JSON value that came without datacontenttype; the content-type is ours
     dataplane_header_NAME       a header that passes through: traceparent, x-request-id, knative-…
 
-The key is the event's `partitionkey`. A record of another producer needs none of ours.
+The key is the event's `partitionkey`. A record of another producer needs none of ours. What is delivered says where in
+the topic it stands, as Knative's Kafka broker does: filters and subscribers see `knativekafkapartition` and
+`knativekafkaoffset`.
 
-Source: spec/eventing.md §4.1, §22.2, §28.2.
+Source: spec/eventing.md §4.1, §6, §8.9, §22.2, §28.2, §31.
 """
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
+from aiokafka.structs import ConsumerRecord
 
 from broker.store.contract import HOPS_MAX, Record
 from dataplane.errors import BadEvent
 from dataplane.wire.cloudevents import Event, decode_kafka, encode_kafka
+from dataplane.wire.cloudevents.attributes import INTEGER_MAX
 
 Headers = list[tuple[str, bytes]]
 
 PREFIX = "dataplane_"
 THROUGH = "dataplane_header_"
+PARTITION, OFFSET = "knativekafkapartition", "knativekafkaoffset"
 OVERHEAD_BYTES = 21 + 61  # of one record in a batch, and of the batch, at most
 
 
@@ -128,3 +133,16 @@ def decode(headers: Sequence[tuple[str, bytes]], value: bytes | None, timestamp_
         not_before=not_before,
         expires_at=expires_at,
     )
+
+
+def taken(raw: ConsumerRecord) -> Record:
+    """As it is delivered: with where it stands, whatever it said. Raises BadEvent."""
+    record = decode(raw.headers, raw.value, raw.timestamp)
+    attributes, typed = record.event.attributes, record.event.typed
+    for name, number in ((PARTITION, raw.partition), (OFFSET, raw.offset)):
+        attributes[name] = str(number)
+        if number <= INTEGER_MAX:  # beyond it no Integer of an event, so its text alone
+            typed[name] = number
+        else:
+            typed.pop(name, None)
+    return record

@@ -21,7 +21,7 @@ from broker.matching import Index
 from broker.store.contract import Consumer, Record
 from broker.store.kafka.cluster import Cluster, stop
 from broker.store.kafka.partition import Partition
-from broker.store.kafka.records import decode
+from broker.store.kafka.records import taken
 from dataplane.errors import BadEvent
 from dataplane.net.tasks import Tasks
 from dataplane.telemetry.metrics import Cell
@@ -161,7 +161,7 @@ class Tail:
         wanted: dict[Follower, list[tuple[int, Record]]] = {}
         for raw in records:
             try:
-                record = decode(raw.headers, raw.value, raw.timestamp)
+                record = taken(raw)
             except BadEvent as error:
                 self._discarded.v += 1
                 log.debug("record_discarded topic=%s %d:%d error=%s", self._topic, number, raw.offset, error)

@@ -4,6 +4,7 @@ import pytest
 
 from broker.store.contract import Failure, LogSettings, Start
 from dataplane.errors import EventTooLarge, StoreFault
+from dataplane.policy.filters import compile_filters
 from tests.integration.broker.kafka.conftest import (
     BROKER,
     EARLIEST,
@@ -52,6 +53,23 @@ async def test_what_a_plain_client_writes_is_delivered(kafka: Kafka) -> None:
     assert by_id["null"].event.data is None
     assert by_id["structured"].event.data == b"[1]"
     assert by_id["binary"].hops == 255
+
+
+async def test_filters_and_subscribers_see_where_in_the_topic_an_event_stands(kafka: Kafka) -> None:
+    log = await kafka.open(partitions=1)
+    head, behind = Trigger("head"), Trigger("behind")
+    head.matches = behind.matches = compile_filters(
+        [{"cesql": "knativekafkaoffset > 0"}, {"exact": {"knativekafkapartition": "0"}}]
+    ).matches
+    await head.on(log)
+    await append(log, *(record(name, knativekafkaoffset="77") for name in ("first", "second", "third")))
+    await head.until(2)
+    await behind.on(log, EARLIEST)
+    await behind.until(2)
+    for trigger in (head, behind):
+        assert trigger.ids == ["second", "third"]
+        assert [one.record.event.typed["knativekafkaoffset"] for one in trigger.got] == [1, 2]
+        assert [one.record.event.attributes["knativekafkaoffset"] for one in trigger.got] == ["1", "2"]
 
 
 async def test_what_is_no_event_is_skipped_and_counted(kafka: Kafka) -> None:

@@ -16,7 +16,7 @@ def settled(trigger: Trigger) -> bool:
 
 async def test_a_record_is_decoded_once_however_many_triggers_there_are(kafka: Kafka, monkeypatch) -> None:
     decoded: list[int] = []
-    monkeypatch.setattr(tail, "decode", lambda *of, plain=tail.decode: decoded.append(1) or plain(*of))
+    monkeypatch.setattr(tail, "taken", lambda *of, plain=tail.taken: decoded.append(1) or plain(*of))
     log = await kafka.open()
     triggers = [await Trigger(f"t{i}", type="" if i % 2 else f"type-{i}").on(log) for i in range(6)]
     await until(lambda: all(len(one.subscription.partitions) == 3 for one in triggers))

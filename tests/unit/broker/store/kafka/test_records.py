@@ -1,11 +1,13 @@
 """A record of ours comes back as it was; a record of anybody is judged."""
 
+from types import SimpleNamespace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.store.contract import Record
-from broker.store.kafka.records import decode, encode
+from broker.store.kafka.records import decode, encode, taken
 from dataplane.errors import BadEvent
 from dataplane.wire.cloudevents import Event
 
@@ -81,3 +83,20 @@ def test_the_key_is_the_partitionkey_and_the_time_the_arrival() -> None:
     event = Event({"specversion": "1.0", "id": "1", "source": "s", "type": "t", "partitionkey": "k"}, b"")
     encoded = encode(Record(event=event, arrived_at=12.3456))
     assert (encoded.key, encoded.timestamp_ms) == (b"k", 12345)
+
+
+@pytest.mark.parametrize(("offset", "typed"), [(7, 7), (2**31 - 1, 2**31 - 1), (2**31, None)])
+def test_what_is_delivered_says_where_in_the_topic_it_stands(offset, typed):
+    event = Event(
+        {"specversion": "1.0", "id": "1", "source": "/s", "type": "t", "knativekafkaoffset": "1", "n": "5"},
+        b"x",
+        {"knativekafkaoffset": 1, "n": 5},
+    )
+    wire = encode(Record(event=event, arrived_at=1.5))
+    raw = SimpleNamespace(
+        headers=wire.headers, value=wire.value, timestamp=wire.timestamp_ms, partition=3, offset=offset
+    )
+    found = taken(raw).event
+    assert found.attributes == {**event.attributes, "knativekafkapartition": "3", "knativekafkaoffset": str(offset)}
+    assert found.typed == {"n": 5, "knativekafkapartition": 3} | ({"knativekafkaoffset": typed} if typed else {})
+    assert found.data == b"x"
