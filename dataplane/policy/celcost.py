@@ -21,6 +21,7 @@ ITERATIONS_MAX = 10_000  # the engine's own, in one evaluation
 _OPERATION = 100  # a token
 _PER_VALUE = 60  # of a list that is searched or compared
 _CONTAINS, _SIZE, _ADD, _INDEX, _OTHER = 16, 2, 4, 4, 1  # per character
+_CHARS_AT_ONCE = 32  # compared in a nanosecond
 _PATTERN = 20  # per character, and character of the pattern: some need as many states at once
 
 _LOOPS = frozenset(("all", "exists", "exists_one"))
@@ -46,12 +47,12 @@ class PatternFault(ValueError):
 
 class Level:
     """What stands at one depth of loops. texts, attributes: nanoseconds per character of any text, and of attributes;
-    compared: how many whole values are, or are copied."""
+    compared: how many whole values are, or are copied; sought: how many texts of the event are, in another."""
 
-    __slots__ = ("attributes", "compared", "operations", "texts")
+    __slots__ = ("attributes", "compared", "operations", "sought", "texts")
 
     def __init__(self) -> None:
-        self.operations = self.texts = self.attributes = self.compared = 0
+        self.operations = self.texts = self.attributes = self.compared = self.sought = 0
 
 
 class Cost(NamedTuple):
@@ -65,10 +66,11 @@ class Cost(NamedTuple):
         """Nanoseconds, at most. values: members and elements of the data; text, attribute: the longest of the data and
         of the attributes, in characters."""
         chars = max(text, attribute, self.longest) * (1 + self.added)
+        values *= 1 + self.added
         total = 0
         for depth, level in enumerate(self.levels):
             once = level.operations * _OPERATION + level.texts * chars + level.attributes * max(attribute, self.longest)
-            once += level.compared * (_PER_VALUE * values + chars)
+            once += level.compared * (_PER_VALUE * values + chars) + level.sought * chars * chars // _CHARS_AT_ONCE
             total += min(max(values, 1) ** depth, ITERATIONS_MAX) * once
         return total
 
@@ -96,9 +98,13 @@ def cost(text: str) -> Cost:
         elif token == ")":
             depth -= around.pop()
         elif kind == "name" and values[at + 1] == "(" and token not in _LOOPS:
-            per_char = (
-                _PATTERN * _states(tokens[at + 2], values[at + 3]) if token == "matches" else _CALLS.get(token, _OTHER)
-            )
+            per_char = _CALLS.get(token, _OTHER)
+            if token == "matches":
+                per_char = _PATTERN * _states(tokens[at + 2], values[at + 3])
+            elif token == "contains" and tokens[at + 2][0] == "string" and values[at + 3] == ")":
+                per_char += len(values[at + 2]) // _CHARS_AT_ONCE
+            else:
+                here.sought += token == "contains"
             if (
                 values[at - 4] == "event"
                 and values[at - 5 : at - 4] != ["."]

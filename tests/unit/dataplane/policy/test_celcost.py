@@ -42,6 +42,7 @@ HOSTILE = {
     "a search in a loop": "data.list.exists(n, data.text.contains('ab'))",
     "in a loop in a loop": "data.list.exists(n, data.list.exists(m, data.text.contains('ab')))",
     "many searches": " || ".join(["data.text.contains('ab')"] * 500),
+    "a text of the event in another": "(data.text + data.text).contains(data.other)",
     "a pattern": "data.list.exists(n, data.text.matches('(a+)+b'))",
     "a pattern of many states": "data.text.matches('[ab]*a[ab]{500}c')",
     "a pattern that repeats a group": "data.text.matches('([ab]*a[ab]{30}){10}c')",
