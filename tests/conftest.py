@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import hypothesis
@@ -25,6 +26,9 @@ if os.environ.get("DATAPLANE_TEST_LOOP") == "uvloop":  # the same tests on the l
     import uvloop
 
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background; programs that tests start inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A property is about what is true, not about how busy the machine is.
 hypothesis.settings.register_profile("untimed", deadline=None, derandomize=bool(os.environ.get("CI")))
