@@ -46,6 +46,7 @@ class Nursery:
     def run(self) -> None:
         """Returns when the control socket has ended and nothing is left."""
         linux.become_subreaper()
+        _ignore_nothing()
         for number in (signal.SIGINT, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)  # the driver decides
         signal.signal(signal.SIGTERM, self._on_sigterm)
@@ -189,3 +190,11 @@ class Nursery:
             self._loop.turn()
         if self._machine is not None:
             self._machine.cgroups.close()
+
+
+def _ignore_nothing() -> None:
+    """What a shell has ignored for us in its background (SIGQUIT), or a parent for its own sake, no container has asked
+    for. What Python ignores stays as it is here: each child undoes that for itself."""
+    for number in signal.valid_signals() - {signal.SIGPIPE, signal.SIGXFSZ}:
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -137,7 +138,16 @@ def _parent(pid: int) -> int:
         return 0
 
 
-async def test_no_signal_is_ignored_or_blocked_for_a_program(bench):
+@pytest.fixture
+def in_the_background():
+    """As a shell starts what ends with `&`, and nohup what it starts."""
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGQUIT, signal.SIGHUP)}
+    yield
+    for number, what in before.items():
+        signal.signal(number, what)
+
+
+async def test_no_signal_is_ignored_or_blocked_for_a_program(in_the_background, bench):
     container = bench.container("grep", "-E", "^Sig(Blk|Ign)", "/proc/self/status", restart=False)
     uid = bench.start(container)
     await bench.container_until(uid, lambda c: c.state == "terminated")
