@@ -24,6 +24,9 @@ def head(line: bytes = b"GET / HTTP/1.1", extra: bytes = b"") -> bytes:
     return line + b"\r\nhost: " + HOST + b"\r\n" + extra + b"\r\n"
 
 
+LEFT_S = 5.0  # by far sooner than any timeout would end it
+
+
 async def until(condition, limit_s: float = 30.0) -> None:
     deadline = asyncio.get_running_loop().time() + limit_s
     while not condition():
@@ -266,7 +269,7 @@ async def test_GW_23_a_client_that_leaves_during_its_last_pipelined_request_is_n
     writer.write(head(b"GET /first HTTP/1.1") + head(b"GET /second HTTP/1.1"))
     await until(lambda: house.origin.requests == 2)
     writer.close()
-    await until(lambda: house.activator.hold(KEY).meter.running == 0)
+    await until(lambda: house.activator.hold(KEY).meter.running == 0, LEFT_S)
 
 
 async def test_GW_24_a_half_close_before_101_reaches_the_pod_after_it(house):
@@ -343,7 +346,7 @@ async def test_AC_02_a_client_that_leaves_with_its_whole_body_sent_gives_up_its_
         await until(lambda: hold.depth == 1)
         await asyncio.sleep(0.02)
         writer.close()
-        await until(lambda: hold.depth == 0)
+        await until(lambda: hold.depth == 0, LEFT_S)
     assert hold.meter.running == 0
 
 
@@ -372,7 +375,7 @@ async def test_GW_23_a_client_that_leaves_while_it_is_not_read_from_is_found_out
         writer.transport.abort()
     else:
         writer.close()
-    await until(lambda: hold.meter.running == 0)
+    await until(lambda: hold.meter.running == 0, LEFT_S)
 
 
 async def test_an_answer_to_a_client_that_has_just_reset_leaves_no_connection(house):
@@ -410,7 +413,7 @@ async def test_GW_23_a_client_that_half_closes_waits_and_then_leaves_is_found_ou
     await asyncio.sleep(0.2)
     assert hold.meter.running == 1, "a half-close alone is no reason to give up"
     writer.transport.abort()
-    await until(lambda: hold.meter.running == 0)
+    await until(lambda: hold.meter.running == 0, LEFT_S)
 
 
 async def test_a_body_that_came_with_its_head_is_sent_with_it_and_again_elsewhere_if_that_is_safe(house):
