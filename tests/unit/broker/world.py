@@ -159,8 +159,9 @@ class Store:
         self.loop.call_later(max(0.0, due_at - self.clock.wall()), due)
 
     def park(self, delivery, failure, kept="parked"):
+        if delivery not in self.stale:
+            self.parked.append((delivery, failure, kept))
         self._end(delivery)
-        self.parked.append((delivery, failure, kept))
 
     def lag(self):
         arrivals = [d.record.arrived_at for d in self.out.values()]
